@@ -1,0 +1,1 @@
+"""Who acts: restricted policies, the solvers that make them, and the agents they help."""

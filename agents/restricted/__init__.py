@@ -1,0 +1,1 @@
+"""Restricted policies: they act on a belief or an observation, and are never trained here."""

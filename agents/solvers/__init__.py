@@ -1,0 +1,1 @@
+"""POMDP solvers, one a file; `imm_rl.agents.solve` calls them by name."""

@@ -1,0 +1,49 @@
+"""The errors users meet. Every message says: what, which constraint, what was received, what to do.
+
+The command line turns `InvalidInput` into exit code 2 and `RunFailed` into exit code 1, each with
+one line and no traceback.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class ImmRlError(Exception):
+    """Root of every error that imm-rl raises on purpose."""
+
+
+class InvalidInput(ImmRlError, ValueError):
+    """A value, option, file or combination that the user can mend."""
+
+
+class RunFailed(ImmRlError, RuntimeError):
+    """A run that started well and failed: divergence, NaN, a disk that is full."""
+
+
+def invalid(name: str, constraint: str, received: object, remedy: str = "") -> InvalidInput:
+    """Builds (does not raise) the standard bad-value error.
+
+    Args:
+        name: The argument, option or file entry, as the user wrote it.
+        constraint: What must hold, as the end of "<name> must ...", e.g. "be in (0, 1]".
+        received: What was given.
+        remedy: What to do about it; a sentence without its final stop.
+    """
+    text = f"{name} must {constraint}; received {received!r}"
+    return InvalidInput(f"{text}. {remedy}." if remedy else f"{text}.")
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> InvalidInput:
+    """Builds the error for a name that is not registered, with the nearest match.
+
+    Args:
+        kind: What the name was meant for, e.g. "environment".
+        name: The name received.
+        known: Every valid name.
+    """
+    known = sorted(known)
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    return InvalidInput(f"unknown {kind} {name!r}.{hint} Known: {', '.join(known)}.")
