@@ -1,6 +1,6 @@
 """The errors users meet. Every message says: what, which constraint, what was received, what to do.
 
-The command line turns `InvalidInput` into exit code 2 and `RunFailed` into exit code 1, each with
+The command line turns `InvalidInputError` into exit code 2 and `RunFailedError` into exit code 1, each with
 one line and no traceback.
 """
 
@@ -14,15 +14,15 @@ class ImmRlError(Exception):
     """Root of every error that imm-rl raises on purpose."""
 
 
-class InvalidInput(ImmRlError, ValueError):
+class InvalidInputError(ImmRlError, ValueError):
     """A value, option, file or combination that the user can mend."""
 
 
-class RunFailed(ImmRlError, RuntimeError):
+class RunFailedError(ImmRlError, RuntimeError):
     """A run that started well and failed: divergence, NaN, a disk that is full."""
 
 
-def invalid(name: str, constraint: str, received: object, remedy: str = "") -> InvalidInput:
+def invalid(name: str, constraint: str, received: object, remedy: str = "") -> InvalidInputError:
     """Builds (does not raise) the standard bad-value error.
 
     Args:
@@ -32,10 +32,10 @@ def invalid(name: str, constraint: str, received: object, remedy: str = "") -> I
         remedy: What to do about it; a sentence without its final stop.
     """
     text = f"{name} must {constraint}; received {received!r}"
-    return InvalidInput(f"{text}. {remedy}." if remedy else f"{text}.")
+    return InvalidInputError(f"{text}. {remedy}." if remedy else f"{text}.")
 
 
-def unknown_name(kind: str, name: str, known: Iterable[str]) -> InvalidInput:
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> InvalidInputError:
     """Builds the error for a name that is not registered, with the nearest match.
 
     Args:
@@ -46,4 +46,4 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> InvalidInput:
     known = sorted(known)
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     hint = f" Did you mean {close[0]!r}?" if close else ""
-    return InvalidInput(f"unknown {kind} {name!r}.{hint} Known: {', '.join(known)}.")
+    return InvalidInputError(f"unknown {kind} {name!r}.{hint} Known: {', '.join(known)}.")

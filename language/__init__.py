@@ -1,1 +1,1 @@
-"""Induced Model Matching on text and tables; holds nothing yet (see CHANGELOG for what is built)."""
+"""Induced Model Matching on text and tables; nothing is built yet."""

@@ -1,0 +1,280 @@
+"""`TabularPOMDP`: a finite POMDP as plain arrays. Environments, filters and solvers are functions of it.
+
+Index letters: S states, A actions, O observations; s before, s' after a step.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+
+from imm_rl.errors import InvalidInputError, invalid
+
+FloatArray: TypeAlias = npt.NDArray[np.float64]
+Matrix: TypeAlias = "FloatArray | sp.csr_array"
+
+ROW_SUM_TOLERANCE = 1e-5
+"""Rows of real files are off by up to 8e-6; sums within this are accepted and renormalised."""
+
+
+class TabularPOMDP:
+    """A finite POMDP, checked on construction and immutable afterwards.
+
+    Attributes:
+        n_states, n_actions, n_observations: S, A, O.
+        transition: T, dense (S, A, S): T[s, a, s'] = P(s' | s, a); or a tuple of A CSR arrays (S, S).
+        observation: O, dense (A, S, O): O[a, s', o] = P(o | a, s'); or a tuple of A CSR arrays (S, O).
+        reward: (S, A), the expected reward r(s, a) per step; what solvers use.
+        outcome_reward: the reward of an outcome where it depends on more than (s, a): (S, A, S) over
+            s' or (S, A, S, O) over s' and o; else None. What environments pay.
+        initial: (S,), the start distribution b0.
+        discount: γ in (0, 1].
+        terminal: (S,) bool; terminal states are absorbing and pay nothing.
+        state_names, action_names, observation_names: tuples of str.
+
+    Raises:
+        InvalidInputError: A shape, a probability, a row sum (naming its state and action), the discount
+            or a terminal state is wrong.
+    """
+
+    def __init__(
+        self,
+        transition: npt.ArrayLike | Sequence[sp.sparray],
+        observation: npt.ArrayLike | Sequence[sp.sparray],
+        reward: npt.ArrayLike,
+        initial: npt.ArrayLike,
+        discount: float,
+        *,
+        terminal: npt.ArrayLike | None = None,
+        state_names: Sequence[str] | None = None,
+        action_names: Sequence[str] | None = None,
+        observation_names: Sequence[str] | None = None,
+    ) -> None:
+        self.discount = _checked_discount(discount)
+        initial_array = np.array(initial, dtype=np.float64)
+        if initial_array.ndim != 1 or initial_array.size == 0:
+            raise invalid(
+                "initial", "be a vector with one probability a state", initial_array.shape
+            )
+        self.n_states = n_states = initial_array.size
+
+        self.transition = _checked_stack("transition", transition, n_states, actions_first=False)
+        self.n_actions = (
+            len(self.transition) if isinstance(self.transition, tuple) else self.transition.shape[1]
+        )
+        self.observation = _checked_stack("observation", observation, n_states, actions_first=True)
+        matrices = [self.observation_of(a) for a in range(len(self.observation))]
+        if len(matrices) != self.n_actions:
+            raise invalid("observation", f"have {self.n_actions} actions (A, S, O)", len(matrices))
+        self.n_observations = int(matrices[0].shape[1])
+
+        names = [("state", state_names, self.n_states), ("action", action_names, self.n_actions)]
+        names += [("observation", observation_names, self.n_observations)]
+        self.state_names, self.action_names, self.observation_names = (
+            _checked_names(kind, given, count) for kind, given, count in names
+        )
+        self.initial = _normalised("initial", initial_array[None, :], lambda _: "the start belief")[
+            0
+        ]
+        self._normalise_rows()
+        self.reward, self.outcome_reward = self._checked_reward(
+            np.asarray(reward, dtype=np.float64)
+        )
+        self.terminal = self._checked_terminal(terminal)
+        for array in (self.initial, self.reward, self.terminal):
+            array.setflags(write=False)
+
+    @property
+    def is_sparse(self) -> bool:
+        """Whether transitions are CSR arrays, one an action."""
+        return isinstance(self.transition, tuple)
+
+    def transition_of(self, action: int) -> Matrix:
+        """P(s' | s, action) as (S, S), dense or CSR."""
+        if isinstance(self.transition, tuple):
+            return self.transition[action]
+        return self.transition[:, action, :]
+
+    def observation_of(self, action: int) -> Matrix:
+        """P(o | action, s') as (S, O), dense or CSR; row s' is the state arrived in."""
+        return self.observation[action]
+
+    def fingerprint(self) -> str:
+        """SHA-256 of all numbers that matter to a solver; the key of the cache of solved policies."""
+        digest = hashlib.sha256()
+        arrays: list[Any] = [np.float64(self.discount), self.initial, self.reward, self.terminal]
+        for stack in (self.transition, self.observation):
+            if isinstance(stack, tuple):
+                arrays += [part for m in stack for part in (m.indptr, m.indices, m.data)]
+            else:
+                arrays.append(stack)
+        for array in map(np.ascontiguousarray, arrays):
+            digest.update(f"{array.dtype.str}{array.shape}".encode())
+            digest.update(array.tobytes())
+        return digest.hexdigest()
+
+    def save(self, path: str | Path) -> None:
+        """Writes the model as a Cassandra `.POMDP` file; `load` reads it back exactly."""
+        from imm_rl.envs import cassandra  # late: the file format is not part of the model
+
+        cassandra.write(self, path)
+
+    @staticmethod
+    def load(path: str | Path) -> TabularPOMDP:
+        """Reads a Cassandra `.POMDP` file (grammar: `imm_rl.envs.cassandra`)."""
+        from imm_rl.envs import cassandra
+
+        return cassandra.read(path)
+
+    def __repr__(self) -> str:
+        return (
+            f"TabularPOMDP(states={self.n_states}, actions={self.n_actions}, "
+            f"observations={self.n_observations}, discount={self.discount})"
+        )
+
+    def _normalise_rows(self) -> None:
+        def transition_row(action: int) -> Any:
+            return lambda s: f"T[s={self.state_names[s]}, a={self.action_names[action]}, :]"
+
+        def observation_row(action: int) -> Any:
+            return lambda s: f"O[a={self.action_names[action]}, s'={self.state_names[s]}, :]"
+
+        parts = {
+            "transition": [
+                _normalised("transition", self.transition_of(a), transition_row(a))
+                for a in range(self.n_actions)
+            ],
+            "observation": [
+                _normalised("observation", self.observation_of(a), observation_row(a))
+                for a in range(self.n_actions)
+            ],
+        }
+        self.transition = (
+            tuple(parts["transition"])
+            if isinstance(self.transition, tuple)
+            else _frozen(np.stack(parts["transition"], axis=1))
+        )
+        self.observation = (
+            tuple(parts["observation"])
+            if isinstance(self.observation, tuple)
+            else _frozen(np.stack(parts["observation"], axis=0))
+        )
+
+    def _checked_reward(self, reward: FloatArray) -> tuple[FloatArray, FloatArray | None]:
+        shape = (self.n_states, self.n_actions, self.n_states, self.n_observations)
+        if reward.ndim not in (2, 3, 4) or reward.shape != shape[: reward.ndim]:
+            wanted = " or ".join(str(shape[:n]) for n in (2, 3, 4))
+            raise invalid(
+                "reward", f"have shape (S, A), (S, A, S') or (S, A, S', O): {wanted}", reward.shape
+            )
+        if not np.isfinite(reward).all():
+            s, a = np.argwhere(~np.isfinite(reward))[0][:2]
+            where = f"reward at (s={self.state_names[s]}, a={self.action_names[a]})"
+            raise invalid(where, "be finite", float(reward[s, a].flat[0]))
+        if reward.ndim == 2:
+            return reward.copy(), None
+        expected = np.empty((self.n_states, self.n_actions))
+        for a in range(self.n_actions):
+            after = reward[:, a]  # (S, S') or (S, S', O)
+            if after.ndim == 3:
+                observation = self.observation_of(a)
+                dense = observation.toarray() if sp.issparse(observation) else observation
+                after = np.einsum("spo,po->sp", after, dense)
+            transition = self.transition_of(a)
+            product = transition.multiply(after) if sp.issparse(transition) else transition * after
+            expected[:, a] = np.asarray(product.sum(axis=1)).reshape(-1)
+        return expected, _frozen(reward.copy())
+
+    def _checked_terminal(self, terminal: npt.ArrayLike | None) -> npt.NDArray[np.bool_]:
+        if terminal is None:
+            return np.zeros(self.n_states, dtype=bool)
+        array = np.array(terminal)
+        if array.dtype != np.bool_ or array.shape != (self.n_states,):
+            raise invalid(
+                "terminal",
+                f"be a bool for each of {self.n_states} states",
+                (array.dtype, array.shape),
+            )
+        for s in np.flatnonzero(array):
+            for a in range(self.n_actions):
+                where = f"terminal state {self.state_names[s]} under action {self.action_names[a]}"
+                stay = self.transition_of(a)[s, s]
+                if stay != 1.0:
+                    raise invalid(where, "be absorbing, T[s, a, s] = 1", float(stay))
+                if self.reward[s, a] != 0.0:
+                    raise invalid(where, "pay no reward", float(self.reward[s, a]))
+        return array
+
+
+def _checked_discount(discount: float) -> float:
+    try:
+        value = float(discount)
+    except (TypeError, ValueError):
+        raise invalid("discount", "be a number in (0, 1]", discount) from None
+    if not 0.0 < value <= 1.0:
+        raise invalid("discount", "be in (0, 1]", discount)
+    return value
+
+
+def _checked_stack(
+    name: str, value: npt.ArrayLike | Sequence[sp.sparray], n_states: int, *, actions_first: bool
+) -> FloatArray | tuple[sp.csr_array, ...]:
+    """Brings T or O into its dense or its sparse form and checks its shape."""
+    axes = "(A, S, O)" if actions_first else "(S, A, S)"
+    if isinstance(value, (list, tuple)) and value and sp.issparse(value[0]):
+        parts = tuple(sp.csr_array(m, dtype=np.float64) for m in value)
+        columns = parts[0].shape[1] if actions_first else n_states
+        for action, part in enumerate(parts):
+            if part.shape != (n_states, columns):
+                raise invalid(f"{name}[{action}]", f"have shape {(n_states, columns)}", part.shape)
+        return parts
+    array = np.array(value, dtype=np.float64)
+    state_axes = (1,) if actions_first else (0, 2)
+    if (
+        array.ndim != 3
+        or any(array.shape[axis] != n_states for axis in state_axes)
+        or 0 in array.shape
+    ):
+        raise invalid(name, f"have shape {axes} with S = {n_states}", array.shape)
+    return array
+
+
+def _normalised(name: str, matrix: Any, row_name: Any) -> Any:
+    """Checks that rows are distributions and divides each by its sum (1 ± ROW_SUM_TOLERANCE)."""
+    values = matrix.data if sp.issparse(matrix) else matrix
+    bad = ~(np.isfinite(values) & (values >= 0.0))
+    if bad.any():
+        dense = matrix.toarray() if sp.issparse(matrix) else matrix
+        row, column = np.argwhere(~(np.isfinite(dense) & (dense >= 0.0)))[0]
+        received = float(dense[row, column])
+        raise invalid(f"{name} {row_name(row)} entry {column}", "be a probability ≥ 0", received)
+    sums = np.asarray(matrix.sum(axis=1)).reshape(-1)
+    wrong = np.abs(sums - 1.0) > ROW_SUM_TOLERANCE
+    if wrong.any():
+        row = int(np.flatnonzero(wrong)[0])
+        raise InvalidInputError(f"{name} {row_name(row)} must sum to 1; its sum is {sums[row]:.6g}.")
+    # A row whose sum is 1 up to rounding is left as it is: dividing it would only move its digits.
+    sums = np.where(np.abs(sums - 1.0) > 1e-12, sums, 1.0)
+    if sp.issparse(matrix):
+        return sp.csr_array(sp.diags_array(1.0 / sums) @ matrix)
+    return matrix / sums[:, None]
+
+
+def _checked_names(kind: str, given: Sequence[str] | None, count: int) -> tuple[str, ...]:
+    if given is None:
+        return tuple(str(i) for i in range(count))
+    names = tuple(str(n) for n in given)
+    if len(names) != count or len(set(names)) != count:
+        raise invalid(f"{kind}_names", f"be {count} different names", names)
+    return names
+
+
+def _frozen(array: FloatArray) -> FloatArray:
+    array.setflags(write=False)
+    return array
