@@ -1,0 +1,78 @@
+"""Checks and resolves what users give an agent: restricted policy, weights, seeds, device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TypeAlias
+
+import torch
+
+from imm_rl.agents.restricted.base import RestrictedPolicy
+from imm_rl.agents.solve import solve
+from imm_rl.envs.pair import EnvPair
+from imm_rl.errors import InvalidInputError, invalid, unknown_name
+from imm_rl.schedules import Schedule, parse
+
+DEFAULT_LAMBDA = "linear:1->0@0.5"
+
+Weight: TypeAlias = "float | str | Schedule"
+
+
+def checked_seeds(seeds: Iterable[int]) -> list[int]:
+    """Different whole numbers ≥ 0, at least one."""
+    listed = list(seeds)
+    if not listed or any(not isinstance(s, int) or isinstance(s, bool) or s < 0 for s in listed):
+        raise invalid("seeds", "be whole numbers ≥ 0, at least one", listed)
+    if len(set(listed)) != len(listed):
+        raise invalid("seeds", "all differ", listed)
+    return listed
+
+
+def checked_policy(
+    pair: EnvPair, restricted: RestrictedPolicy | str | None
+) -> RestrictedPolicy | None:
+    """The restricted policy itself, solved if a solver's name was given; its sizes fit the pair."""
+    if restricted is None or restricted == "none":
+        return None
+    policy = solve(pair.restricted_model, restricted) if isinstance(restricted, str) else restricted
+    if not callable(getattr(policy, "probs", None)):
+        raise invalid("restricted", "have a method probs(beliefs (N, S)) -> (N, A)", type(policy))
+    wanted = (pair.model.n_states, pair.model.n_actions)
+    received = (getattr(policy, "n_states", None), getattr(policy, "n_actions", None))
+    if received != wanted:
+        raise InvalidInputError(
+            f"the restricted policy is for {received[0]} states and {received[1]} actions; "
+            f"{pair.name} has {wanted[0]} states and {wanted[1]} actions. Solve it for this model."
+        )
+    return policy
+
+
+def checked_weights(
+    imm_lambda: Weight | Sequence[Weight] | None, policy: RestrictedPolicy | None
+) -> list[Schedule]:
+    """The schedules of λ; 0 without a restricted policy, where any other weight is refused."""
+    if imm_lambda is None:
+        imm_lambda = 0.0 if policy is None else DEFAULT_LAMBDA
+    single = isinstance(imm_lambda, (str, float, int, Schedule))
+    schedules = [parse(w) for w in ([imm_lambda] if single else imm_lambda)]
+    if not schedules:
+        raise invalid("imm_lambda", "name at least one weight", imm_lambda)
+    if policy is None and any(s.text not in ("0", "0.0") for s in schedules):
+        raise InvalidInputError(
+            f"imm_lambda is {', '.join(s.text for s in schedules)}, but there is no restricted policy "
+            "to match. Name one, or set imm_lambda to 0."
+        )
+    return schedules
+
+
+def torch_device(name: str) -> torch.device:
+    """The device that `auto`, `cpu` or `cuda` means on this machine."""
+    if name not in ("auto", "cpu", "cuda"):
+        raise unknown_name("device", name, ("auto", "cpu", "cuda"))
+    if name == "cuda" and not torch.cuda.is_available():
+        raise InvalidInputError(
+            "device 'cuda' was asked for, and PyTorch finds no CUDA device here. Use 'cpu' or 'auto'."
+        )
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)

@@ -1,0 +1,99 @@
+"""Everything an `IMMReinforce` needs to go on exactly where it stopped, as plain arrays.
+
+`imm-rl train` writes these at every evaluation and reads them back with `--resume`; a resumed run ends
+with the parameters of one that was never interrupted.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from imm_rl.agents.reinforce import IMMReinforce, Record
+from imm_rl.errors import InvalidInputError
+from imm_rl.files import write_atomically
+
+
+def save_checkpoint(agent: IMMReinforce, path: str | Path) -> None:
+    """Writes the agent's state to an `.npz`, whole or not at all."""
+    write_atomically(path, lambda file: np.savez(file, **agent_state(agent)))
+
+
+def load_checkpoint(agent: IMMReinforce, path: str | Path) -> None:
+    """Puts an agent of the same pair, seeds, weights and settings where the checkpoint says.
+
+    Raises:
+        InvalidInputError: Not such a file, or a file of another agent.
+    """
+    try:
+        # Opened here, so that it is closed even where it is no archive.
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
+            state = dict(arrays)
+        restore_agent(agent, state)
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise InvalidInputError(f"{path} is no checkpoint of this agent: {error}") from None
+
+
+def agent_state(agent: IMMReinforce) -> dict[str, np.ndarray]:
+    """The state of an agent that has learned at least once, by name."""
+    state: dict[str, Any] = {"env_steps": np.array(agent.env_steps)}
+    for i, parameter in enumerate(agent.policy.parameters()):
+        state[f"parameter/{i}"] = parameter.detach().cpu().numpy()
+        for key, value in agent.optimizer.state[parameter].items():
+            state[f"adam/{i}/{key}"] = value.cpu().numpy()
+    parts = {
+        "rollouts": agent.rollouts.state(),
+        "advantages": agent.advantages.state(),
+        "evaluator": agent.evaluator.state(),
+        "contexts": {} if agent.source is None else agent.source.state(),
+        "controller": {} if agent.controller is None else agent.controller.state(),
+    }
+    for part, values in parts.items():
+        state |= {f"{part}/{key}": value for key, value in values.items()}
+    state["records/count"] = np.array(len(agent.records))
+    for i, record in enumerate(agent.records):
+        state[f"record/{i}/env_steps"] = np.array(record.env_steps)
+        state[f"record/{i}/returns"] = record.returns
+        state[f"record/{i}/rollout_returns"] = record.rollout_returns
+        state |= {f"record/{i}/measures/{k}": v for k, v in record.measures.items()}
+    return state
+
+
+def restore_agent(agent: IMMReinforce, state: dict[str, np.ndarray]) -> None:
+    """Puts a fresh agent of the same making where `state` says."""
+
+    def part(prefix: str) -> dict[str, np.ndarray]:
+        start = len(prefix) + 1
+        return {k[start:]: v for k, v in state.items() if k.startswith(prefix + "/")}
+
+    parameters = list(agent.policy.parameters())
+    for i, parameter in enumerate(parameters):
+        saved = torch.from_numpy(state[f"parameter/{i}"])
+        if saved.shape != parameter.shape:
+            raise ValueError(f"parameter {i} has shape {tuple(saved.shape)}")
+        with torch.no_grad():
+            parameter.copy_(saved)
+        adam = {k: torch.from_numpy(v) for k, v in part(f"adam/{i}").items()}
+        agent.optimizer.state[parameter] = {k: v.to(parameter.device) for k, v in adam.items()}
+    agent.env_steps = int(state["env_steps"])
+    agent.rollouts.restore(part("rollouts"))
+    agent.advantages.restore(part("advantages"))
+    agent.evaluator.restore(part("evaluator"))
+    if agent.source is not None:
+        agent.source.restore(part("contexts"))
+    agent.controller_state = part("controller")
+    agent.records = []
+    for i in range(int(state["records/count"])):
+        saved_record = part(f"record/{i}")
+        agent.records.append(
+            Record(
+                int(saved_record["env_steps"]),
+                saved_record["returns"],
+                saved_record["rollout_returns"],
+                part(f"record/{i}/measures"),
+            )
+        )

@@ -1,0 +1,53 @@
+"""How much each belief counts in the matching term; the setting `context_weight` names one of these.
+
+Where the restricted policy acts only to learn what it cannot see, an agent that sees should not follow
+it: in tiger an uncertain belief says "listen". Matching there is a bias. The weights here leave such
+beliefs out, as far as the restricted policy itself can tell; `docs/defaults.md` has their measured
+effect.
+
+Index letters: M beliefs (leading axes allowed), S states, A actions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from imm_rl.agents.restricted.base import RestrictedPolicy
+from imm_rl.agents.settings import CONTEXT_WEIGHTS
+from imm_rl.envs.model import FloatArray
+from imm_rl.errors import unknown_name
+
+Weigh = Callable[[FloatArray, FloatArray], FloatArray]
+"""Maps beliefs (…, S) and the policy's probabilities there (…, A) to weights (…) ≥ 0."""
+
+
+def weighing(name: str, policy: RestrictedPolicy) -> Weigh:
+    """The weight function of this name for this restricted policy.
+
+    `uniform`: every belief counts the same (the paper's form). `certainty`: see `certainty`.
+    `informed`: the probability that the policy would do the same if it were told the state,
+    Σ_s b(s) Σ_a P̂(a|b) P̂(a|δ_s), δ_s the belief that is sure of s.
+
+    Raises:
+        InvalidInputError: No such name.
+    """
+    if name == "uniform":
+        return lambda beliefs, _: np.ones(beliefs.shape[:-1])
+    if name == "certainty":
+        return lambda beliefs, _: certainty(beliefs)
+    if name == "informed":
+        told = policy.probs(np.eye(policy.n_states))  # (S, A)
+        return lambda beliefs, targets: (targets * (beliefs @ told)).sum(axis=-1)
+    raise unknown_name("context_weight", name, CONTEXT_WEIGHTS)
+
+
+def certainty(beliefs: FloatArray) -> FloatArray:
+    """1 − H(b)/log S for beliefs (…, S): 0 where all states are alike, 1 where one is certain."""
+    n_states = beliefs.shape[-1]
+    if n_states == 1:
+        return np.ones(beliefs.shape[:-1])
+    logs = np.log(beliefs, where=beliefs > 0.0, out=np.zeros_like(beliefs))
+    # Rounding may leave a uniform belief at −1e-17, and a negative weight is refused further on.
+    return np.maximum(1.0 + (beliefs * logs).sum(axis=-1) / np.log(n_states), 0.0)

@@ -1,0 +1,323 @@
+"""REINFORCE with Induced Model Matching on tabular pairs, all seeds and weights as one tensor program.
+
+Called by `imm-rl train` and `imm-rl reproduce`, and by users:
+
+    agent = IMMReinforce(imm_rl.make("tiger"), restricted="pomdp", seeds=range(10))
+    agent.learn(20_000)
+    agent.action_probs(seed=3)          # (S, A)
+
+Each update: evaluate every run's policy at all S states, roll out, weigh each (state, action) by its
+advantage, add λ times the matching term, one backward pass, one Adam step.
+
+Index letters: L weights λ, K seeds, N = L·K runs, E copies, T steps, S states, A actions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from imm_rl.agents.advantages import Advantages
+from imm_rl.agents.arguments import (
+    Weight,
+    checked_policy,
+    checked_seeds,
+    checked_weights,
+    torch_device,
+)
+from imm_rl.agents.contexts import Contexts, ContextSource, GivenTargets, make_source
+from imm_rl.agents.evaluation import Evaluator
+from imm_rl.agents.network import BatchedStateNetwork
+from imm_rl.agents.restricted.base import RestrictedPolicy
+from imm_rl.agents.rollout import Rollout, TabularRollouts, action_cdf
+from imm_rl.agents.settings import ReinforceSettings
+from imm_rl.agents.streams import SeedStreams, generator
+from imm_rl.envs.model import FloatArray
+from imm_rl.envs.pair import EnvPair
+from imm_rl.errors import RunFailedError
+from imm_rl.matching import InducedModelMatching, SharedSupport, Term
+from imm_rl.schedules import WeightController
+
+
+class Record(NamedTuple):
+    """One evaluation of all runs; arrays are (N,) unless said otherwise.
+
+    Attributes:
+        env_steps: Environment steps each run has taken.
+        returns: Mean undiscounted return of the sampled policy.
+        rollout_returns: The same over the training episodes since the last record, or NaN.
+        measures: `imm/…` measures of the update before, by their TensorBoard tag.
+    """
+
+    env_steps: int
+    returns: FloatArray
+    rollout_returns: FloatArray
+    measures: dict[str, FloatArray]
+
+
+Callback: TypeAlias = "Callable[[IMMReinforce, Record | None], bool | None]"
+
+
+class IMMReinforce:
+    """REINFORCE on the full state, with the induced policy matched to a restricted policy.
+
+    Args:
+        pair: A tabular environment pair.
+        restricted: A policy on beliefs; the name of a solver (`pomdp`, `fib`, …), which is run on
+            `pair.restricted_model`; or None for plain REINFORCE.
+        imm_lambda: Weight or schedule of the matching term, or a list of them: each is trained with
+            each seed. Default: `DEFAULT_LAMBDA`, or 0 without a restricted policy.
+        seeds: Seeds ≥ 0. A run's numbers depend on its seed, not on the seeds beside it.
+        settings: How to train; the paper's are `ReinforceSettings.preset("paper")`.
+        device: `auto`, `cpu` or `cuda`.
+
+    Raises:
+        InvalidInputError: Sizes do not fit, a weight without a restricted policy, bad seeds, no such
+            device.
+    """
+
+    def __init__(
+        self,
+        pair: EnvPair,
+        restricted: RestrictedPolicy | str | None = "pomdp",
+        imm_lambda: Weight | Sequence[Weight] | None = None,
+        seeds: Iterable[int] = (0,),
+        settings: ReinforceSettings | None = None,
+        device: str = "auto",
+    ) -> None:
+        self.pair = pair
+        self.settings = settings or ReinforceSettings()
+        self.seeds = checked_seeds(seeds)
+        self.restricted = checked_policy(pair, restricted)
+        self.schedules = checked_weights(imm_lambda, self.restricted)
+        self.device = torch_device(device)
+
+        model, settings = pair.model, self.settings
+        n_variants, self.n_runs = len(self.schedules), len(self.schedules) * len(self.seeds)
+        self.n_steps = settings.n_steps or pair.max_steps
+        self.env_steps = 0
+        self.batch_steps = self.n_steps * settings.n_envs
+        # Every weight of a seed starts from the same parameters.
+        starts = [generator(s, "init") for _ in range(n_variants) for s in self.seeds]
+        self.policy = BatchedStateNetwork(
+            model.n_states, settings.hidden_sizes, model.n_actions, starts
+        ).to(self.device)
+        self.optimizer = torch.optim.Adam(
+            self.policy.parameters(), lr=settings.learning_rate, fused=True
+        )
+        self.rollouts = TabularRollouts(
+            pair.sampler,
+            SeedStreams(self.seeds, "environment", n_variants),
+            SeedStreams(self.seeds, "action", n_variants),
+            n_runs=self.n_runs,
+            n_envs=settings.n_envs,
+            max_steps=pair.max_steps,
+        )
+        self.advantages = Advantages(
+            self.n_runs,
+            model.n_states,
+            gamma=settings.gamma or model.discount,
+            baseline=settings.baseline,
+            normalize=settings.normalize_advantage,
+            bootstrap=settings.bootstrap,
+        )
+        self.evaluator = Evaluator(
+            pair,
+            self.seeds,
+            n_variants,
+            episodes=settings.eval_episodes,
+            n_steps=settings.eval_steps or pair.max_steps,
+        )
+        self._imm: InducedModelMatching | None = None
+        self.source: ContextSource | None = None
+        if self.restricted is not None:
+            # The contexts bring the restricted policy's probabilities along.
+            self._imm = InducedModelMatching(
+                GivenTargets(), SharedSupport(weights_of=lambda contexts: contexts.beliefs)
+            )
+            self.source = make_source(
+                pair,
+                self.restricted,
+                kind=settings.contexts,
+                weight=settings.context_weight,
+                seeds=self.seeds,
+                n_variants=n_variants,
+                n_envs=settings.n_envs,
+            )
+        self.controller: WeightController | None = None
+        self.controller_state: dict[str, np.ndarray] = {}  # of a checkpoint, until learn() needs it
+        self.records: list[Record] = []
+
+    def learn(
+        self,
+        total_steps: int,
+        callback: Callback | None = None,
+        *,
+        evaluate_at: Iterable[int] | None = None,
+    ) -> IMMReinforce:
+        """Trains every run until it has taken total_steps environment steps (whole updates).
+
+        Args:
+            total_steps: Steps of each run, counted from the start of its training.
+            callback: Called after every update with the agent and, where the update was followed by
+                an evaluation, its record; False stops the training.
+            evaluate_at: Environment steps after which to evaluate, rounded up to whole updates.
+                Default: `settings.eval_points` of them, evenly spread.
+
+        Raises:
+            RunFailedError: A loss is not finite.
+        """
+        n_updates = -(-total_steps // self.batch_steps)
+        if self.controller is None:
+            resolved = [s.resolve(epochs=n_updates) for s in self.schedules]
+            self.controller = WeightController(
+                [schedule for schedule in resolved for _ in self.seeds]
+            )
+            if self.controller_state:
+                self.controller.restore(self.controller_state)
+        if evaluate_at is None:
+            due = _evaluation_updates(n_updates, self.settings.eval_points)
+        else:
+            due = {-(-steps // self.batch_steps) for steps in evaluate_at}
+        while (done := self.env_steps // self.batch_steps) < n_updates:
+            evaluate = done + 1 in due
+            measures = self._update(done / n_updates, measure=evaluate)
+            self.env_steps += self.batch_steps
+            record = self._record(measures) if evaluate else None
+            if callback is not None and callback(self, record) is False:
+                break
+        return self
+
+    def action_probs(self) -> FloatArray:
+        """Every run's policy, (L, K, S, A) for L weights and K seeds."""
+        with torch.no_grad():
+            probs = torch.softmax(self.policy(), dim=-1).cpu().numpy().astype(np.float64)
+        probs /= probs.sum(axis=-1, keepdims=True)
+        return probs.reshape(len(self.schedules), len(self.seeds), *probs.shape[1:])
+
+    def _update(self, progress: float, *, measure: bool) -> dict[str, FloatArray]:
+        """One rollout and one step of Adam; the measures of the matching term where asked for."""
+        log_probs = torch.log_softmax(self.policy(), dim=-1)  # (N, S, A)
+        rollout = self.rollouts.collect(
+            action_cdf(log_probs.detach().exp().cpu().numpy()), self.n_steps
+        )
+        loss = self._policy_loss(log_probs, rollout)  # (N,)
+        measures: dict[str, FloatArray] = {}
+        if self._imm is not None:
+            matching, measures = self._matching(log_probs, rollout, loss, progress, measure)
+            loss = loss if matching is None else loss + matching
+        total = loss.sum()
+        if not torch.isfinite(total):
+            raise RunFailedError(
+                f"the loss of run(s) {self._names(~torch.isfinite(loss.detach()))} is not finite at "
+                f"{self.env_steps} environment steps; a smaller learning rate or λ may help."
+            )
+        self.optimizer.zero_grad(set_to_none=True)
+        total.backward()
+        self.optimizer.step()
+        return measures
+
+    def _policy_loss(self, log_probs: Tensor, rollout: Rollout) -> Tensor:
+        """−mean_t A_t log π(a_t|s_t) − c·(mean entropy at the states visited), (N,).
+
+        A sum over the batch is a sum over the table of states and actions with the batch's advantages
+        added up in each cell, which costs the same for any number of steps.
+        """
+        n_states, n_actions = log_probs.shape[1:]
+        advantages = self.advantages(rollout)
+        run = np.arange(rollout.states.shape[1]) // self.settings.n_envs
+        state_cells = (run * n_states + rollout.states).ravel()
+        cells = state_cells * n_actions + rollout.actions.ravel()
+        size = self.n_runs * n_states
+        table = np.bincount(cells, weights=advantages.ravel(), minlength=size * n_actions)
+        shares = self._tensor(table / self.batch_steps).view_as(log_probs)
+        loss = -(shares * log_probs).sum(dim=(1, 2))
+        if self.settings.entropy_coef > 0.0:
+            visits = np.bincount(state_cells, minlength=size) / self.batch_steps
+            entropy = -(log_probs.exp() * log_probs).sum(dim=2)
+            bonus = (self._tensor(visits).view_as(entropy) * entropy).sum(dim=1)
+            loss = loss - self.settings.entropy_coef * bonus
+        return loss
+
+    def _matching(
+        self, log_probs: Tensor, rollout: Rollout, main: Tensor, progress: float, measure: bool
+    ) -> tuple[Tensor | None, dict[str, FloatArray]]:
+        """λ times the matching term (N,), or None where every λ is 0, and its measures."""
+        imm, source, controller = self._imm, self.source, self.controller
+        assert imm and source and controller  # noqa: PT018  learn and __init__ see to it
+        contexts = source.contexts(rollout)
+        weights = controller.weights(progress)
+        adapts = controller.needs_kl or controller.needs_cosine
+        if not (measure or adapts or weights.any()):
+            return None, {}
+        term = imm.term(lambda _: log_probs, contexts, weights=contexts.weights)
+        measures: dict[str, FloatArray] = {}
+        if measure or adapts:
+            measures = self._measures(imm, term, log_probs, contexts, main)
+            controller.observe(kl=measures["imm/kl"], cosine=measures["imm/grad_cosine"])
+            weights = controller.weights(progress)
+            measures["imm/lambda"] = weights
+        if not weights.any():
+            return None, measures
+        return self._tensor(weights) * term.loss, measures
+
+    def _measures(
+        self,
+        imm: InducedModelMatching,
+        term: Term,
+        log_probs: Tensor,
+        contexts: Contexts,
+        main: Tensor,
+    ) -> dict[str, FloatArray]:
+        """What TensorBoard shows of the term, each (N,); reads the graph, changes nothing."""
+        measures = imm.measures(
+            term, contexts.weights, log_probs=log_probs, support_weights=contexts.beliefs
+        )
+        values = {f"imm/{name}": _numpy(value) for name, value in measures.items()}
+        values["imm/loss"] = _numpy(term.loss)
+        values["imm/grad_cosine"] = self._grad_cosine(main, term.loss)
+        return values
+
+    def _grad_cosine(self, main: Tensor, matching: Tensor) -> FloatArray:
+        """Cosine (N,) between the gradients of the two losses, over each run's parameters."""
+        parameters = list(self.policy.parameters())
+        sums = torch.zeros(3, self.n_runs, device=self.device)
+        pairs = zip(
+            torch.autograd.grad(main.sum(), parameters, retain_graph=True),
+            torch.autograd.grad(matching.sum(), parameters, retain_graph=True),
+            strict=True,
+        )
+        for g, h in pairs:
+            for i, product in enumerate((g * h, g * g, h * h)):
+                sums[i] += product.flatten(1).sum(dim=1)
+        norms = (sums[1] * sums[2]).sqrt().clamp_min(torch.finfo(sums.dtype).tiny)
+        return _numpy(sums[0] / norms)
+
+    def _record(self, measures: dict[str, FloatArray]) -> Record:
+        probs = self.action_probs()
+        returns = self.evaluator.returns(probs.reshape(-1, *probs.shape[2:])).mean(axis=1)
+        record = Record(self.env_steps, returns, self.rollouts.finished_returns(), measures)
+        self.records.append(record)
+        return record
+
+    def _names(self, runs: Tensor) -> str:
+        """The runs that a mask (N,) picks, as a person names them."""
+        names = [f"seed {k} (λ = {s.text})" for s in self.schedules for k in self.seeds]
+        return ", ".join(names[i] for i in torch.nonzero(runs).flatten().tolist())
+
+    def _tensor(self, array: FloatArray) -> Tensor:
+        return torch.as_tensor(array, dtype=torch.float32, device=self.device)
+
+
+def _numpy(tensor: Tensor) -> FloatArray:
+    return tensor.detach().cpu().numpy().astype(np.float64)
+
+
+def _evaluation_updates(n_updates: int, points: int) -> set[int]:
+    """The updates (counted from 1) after which all runs are evaluated, the last one always."""
+    points = min(points, n_updates)
+    return {round(n_updates * (i + 1) / points) for i in range(points)}

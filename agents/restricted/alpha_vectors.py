@@ -1,0 +1,273 @@
+"""`AlphaVectorPolicy`: what solvers hand back, and the restricted policy that training uses most.
+
+Index letters: V vectors, S states, A actions; beliefs are (..., S), any number of them at once.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import math
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from imm_rl.agents.restricted import policy_files
+from imm_rl.agents.restricted.base import (
+    checked_beliefs,
+    greedy_probs,
+    softmax_probs,
+    tied_with_best,
+)
+from imm_rl.agents.solvers.base import IntArray
+from imm_rl.agents.solvers.lookahead import LookAhead
+from imm_rl.envs.model import FloatArray, TabularPOMDP
+from imm_rl.errors import InvalidInputError, invalid, unknown_name
+
+EXECUTIONS = ("lookahead", "vectors")
+TIES = ("split", "first")
+_KEEP = object()
+
+
+class AlphaVectorPolicy:
+    """Acts on beliefs by alpha vectors; V(b) = max_i Σ_s b(s) α_i(s).
+
+    Two ways to execute it:
+
+    - "lookahead": the action with the best r(b, a) + γ E[V(next belief)]. The default, since taking the
+      best vector's action may earn far less than the vectors promise: a vector's value counts on the
+      plan behind it being followed, and vectors that are best nowhere near the beliefs met say nothing
+      there. It needs the model.
+    - "vectors": the best vector's action. QMDP and FIB are defined so.
+
+    Args:
+        vectors: (V, S).
+        vector_actions: (V,), the action each vector belongs to.
+        model: The model looked ahead in.
+        n_actions: A; default: the model's, or without one the largest of vector_actions plus 1.
+        execution: "lookahead" or "vectors".
+        temperature: Of a softmax over action values, in reward units; None acts greedily.
+        ties: Greedy probabilities of tied actions (`TIE_TOLERANCE`): "split" evenly, or all to the
+            "first".
+        lower_bound, upper_bound: Proven bounds of the optimal value at the start belief.
+        method: The solver's name; `name` is the same.
+        seconds: What solving took.
+        converged: Whether the solver reached its precision.
+        notes: What a reader should know, e.g. why a solver stopped early.
+        fingerprint: The model's, where there is no model; see `TabularPOMDP.fingerprint`.
+
+    Raises:
+        InvalidInputError: Shapes do not fit each other or the model, an entry is not finite, or an
+            option is unknown.
+    """
+
+    def __init__(
+        self,
+        vectors: npt.ArrayLike,
+        vector_actions: npt.ArrayLike,
+        *,
+        model: TabularPOMDP | None = None,
+        n_actions: int | None = None,
+        execution: str = "lookahead",
+        temperature: float | None = None,
+        ties: str = "split",
+        lower_bound: float | None = None,
+        upper_bound: float | None = None,
+        method: str = "alpha vectors",
+        seconds: float | None = None,
+        converged: bool = True,
+        notes: tuple[str, ...] = (),
+        fingerprint: str | None = None,
+    ) -> None:
+        self.vectors = _checked_vectors(vectors)
+        self.vector_actions = _checked_actions(vector_actions, len(self.vectors))
+        used = int(self.vector_actions.max()) + 1
+        if n_actions is None:
+            n_actions = used if model is None else max(used, model.n_actions)
+        self.n_actions = n_actions
+        if used > n_actions:
+            raise invalid("vector_actions", f"be below {n_actions} actions", used - 1)
+        if model is not None and (self.n_states, n_actions) != (model.n_states, model.n_actions):
+            raise InvalidInputError(
+                f"the policy is for {self.n_states} states and {n_actions} actions; the "
+                f"model has {model.n_states} states and {model.n_actions} actions."
+            )
+        self.model = model
+        self.execution = _checked_choice("execution", execution, EXECUTIONS)
+        self.ties = _checked_choice("ties", ties, TIES)
+        self.temperature = _checked_temperature(temperature)
+        self.lower_bound, self.upper_bound = lower_bound, upper_bound
+        self.method, self.seconds, self.converged = method, seconds, converged
+        self.notes = tuple(notes)
+        self._fingerprint = fingerprint
+        self._lookahead: LookAhead | None = None
+
+    @property
+    def name(self) -> str:
+        """The method's name."""
+        return self.method
+
+    @property
+    def n_states(self) -> int:
+        """S."""
+        return int(self.vectors.shape[1])
+
+    @property
+    def gap(self) -> float | None:
+        """Upper less lower bound, None where one of them is not known."""
+        if self.lower_bound is None or self.upper_bound is None:
+            return None
+        return self.upper_bound - self.lower_bound
+
+    @property
+    def fingerprint(self) -> str | None:
+        """Of the model that was solved, where known."""
+        if self._fingerprint is None and self.model is not None:
+            self._fingerprint = self.model.fingerprint()
+        return self._fingerprint
+
+    def value(self, belief: FloatArray) -> FloatArray:
+        """V (...,) of beliefs (..., S): the largest Σ_s b(s) α_i(s)."""
+        beliefs = checked_beliefs(belief, self.n_states)
+        return np.asarray((beliefs @ self.vectors.T).max(axis=-1))
+
+    def action_values(self, belief: FloatArray) -> FloatArray:
+        """Q (..., A) of beliefs (..., S), by the policy's execution.
+
+        With execution "vectors" an action that no vector has gets −inf.
+
+        Raises:
+            InvalidInputError: Beliefs of another size; or a look-ahead without a model.
+        """
+        beliefs = checked_beliefs(belief, self.n_states)
+        flat = beliefs.reshape(-1, self.n_states)
+        values = self._vector_values(flat) if self.execution == "vectors" else self._ahead(flat)
+        return values.reshape(*beliefs.shape[:-1], self.n_actions)
+
+    def action(self, belief: FloatArray) -> IntArray:
+        """The first of the best actions, (...,) at beliefs (..., S); temperature plays no part."""
+        best: IntArray = tied_with_best(self.action_values(belief)).argmax(axis=-1)
+        return best
+
+    def action_probs(self, belief: FloatArray, temperature: float | None = None) -> FloatArray:
+        """Action probabilities (..., A): greedy, or softmax(Q / temperature) where one is given."""
+        values = self.action_values(belief)
+        if _checked_temperature(temperature) is None:
+            return greedy_probs(values, self.ties)
+        return softmax_probs(values, float(temperature or 1.0))
+
+    def probs(self, context: FloatArray) -> FloatArray:
+        """Action probabilities (..., A) at beliefs (..., S), at the policy's own temperature."""
+        return self.action_probs(context, self.temperature)
+
+    def with_(
+        self,
+        *,
+        execution: str | None = None,
+        temperature: float | object | None = _KEEP,
+        ties: str | None = None,
+    ) -> AlphaVectorPolicy:
+        """A copy that acts otherwise; vectors and tables are shared. temperature=None acts greedily."""
+        changed = copy.copy(self)
+        if execution is not None:
+            changed.execution = _checked_choice("execution", execution, EXECUTIONS)
+        if ties is not None:
+            changed.ties = _checked_choice("ties", ties, TIES)
+        if temperature is not _KEEP:
+            changed.temperature = _checked_temperature(temperature)
+        return changed
+
+    def save(self, path: str | Path) -> None:
+        """Writes an `.npz`, whole or not at all. The model itself is not in it, its fingerprint is."""
+        fields = dataclasses.fields(policy_files.PolicyRecord)
+        record = policy_files.PolicyRecord(**{f.name: getattr(self, f.name) for f in fields})
+        policy_files.write(record, path)
+
+    @classmethod
+    def load(cls, path: str | Path, model: TabularPOMDP | None = None) -> AlphaVectorPolicy:
+        """Reads what `save` wrote.
+
+        Args:
+            path: An `.npz`.
+            model: What to look ahead in. One of the same sizes with other numbers is accepted (a
+                policy for slightly other rewards is a fair restricted policy), and `notes` says so.
+
+        Raises:
+            InvalidInputError: The file is missing, damaged, or for a model of other sizes.
+        """
+        record = policy_files.read(path)
+        fields = {f.name: getattr(record, f.name) for f in dataclasses.fields(record)}
+        if model is not None and record.fingerprint not in (None, model.fingerprint()):
+            fields["notes"] = (*record.notes, "solved for another model of the same size")
+        try:
+            return cls(model=model, **fields)
+        except InvalidInputError as error:
+            raise InvalidInputError(f"policy file {path}: {error}") from error
+
+    def __repr__(self) -> str:
+        bounds = f"lower_bound={self.lower_bound}, upper_bound={self.upper_bound}"
+        return (
+            f"AlphaVectorPolicy(method={self.method!r}, vectors={len(self.vectors)}, "
+            f"states={self.n_states}, actions={self.n_actions}, {bounds}, "
+            f"converged={self.converged})"
+        )
+
+    def _vector_values(self, beliefs: FloatArray) -> FloatArray:
+        scores = beliefs @ self.vectors.T
+        values = np.full((len(beliefs), self.n_actions), -np.inf)
+        for action in np.unique(self.vector_actions):
+            values[:, action] = scores[:, self.vector_actions == action].max(axis=1)
+        return values
+
+    def _ahead(self, beliefs: FloatArray) -> FloatArray:
+        if self._lookahead is None:
+            if self.model is None:
+                raise InvalidInputError(
+                    "a look-ahead needs the model, and this policy has none. Load it with model=..., "
+                    "or act on the vectors alone: policy.with_(execution='vectors')."
+                )
+            self._lookahead = LookAhead(self.model, self.vectors)
+        return self._lookahead.action_values(beliefs)
+
+
+def _checked_vectors(vectors: npt.ArrayLike) -> FloatArray:
+    array = np.array(vectors, dtype=np.float64)
+    if array.ndim != 2 or array.size == 0:
+        raise invalid("vectors", "be a matrix (V, S) with at least one vector", array.shape)
+    if not np.isfinite(array).all():
+        vector, state = np.argwhere(~np.isfinite(array))[0]
+        raise invalid(f"vectors[{vector}, {state}]", "be finite", float(array[vector, state]))
+    array.setflags(write=False)
+    return array
+
+
+def _checked_actions(actions: npt.ArrayLike, n_vectors: int) -> IntArray:
+    array = np.array(actions)
+    if array.dtype.kind not in "iu" or array.shape != (n_vectors,):
+        raise invalid(
+            "vector_actions",
+            f"be an integer for each of {n_vectors} vectors",
+            (array.dtype, array.shape),
+        )
+    if array.min() < 0:
+        raise invalid("vector_actions", "be ≥ 0", int(array.min()))
+    array = array.astype(np.int64)
+    array.setflags(write=False)
+    return array
+
+
+def _checked_choice(name: str, value: str, known: tuple[str, ...]) -> str:
+    if value not in known:
+        raise unknown_name(name, str(value), known)
+    return value
+
+
+def _checked_temperature(value: float | object | None) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
+        raise invalid("temperature", "be a number > 0, or None to act greedily", value)
+    if not (math.isfinite(value) and value > 0.0):
+        raise invalid("temperature", "be a number > 0, or None to act greedily", value)
+    return float(value)

@@ -1,0 +1,162 @@
+"""Steps a tabular model for many runs at once, each with its own policy table.
+
+Used for training (`IMMReinforce`) and for evaluation. The policy is a table of cumulative action
+probabilities, so a step is a few gathers whatever the number of runs.
+
+Index letters: N runs, E copies a run, R = N·E rows, T steps, S states, A actions.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from imm_rl.agents.streams import SeedStreams
+from imm_rl.envs.model import FloatArray
+from imm_rl.envs.sampler import IntArray, Sampler
+
+BoolArray = npt.NDArray[np.bool_]
+
+
+class Rollout(NamedTuple):
+    """T steps of R rows; every array is (T, R). A step that ends an episode is followed by a start."""
+
+    states: IntArray
+    actions: IntArray
+    next_states: IntArray
+    rewards: FloatArray
+    terminated: BoolArray
+    truncated: BoolArray
+
+
+class TabularRollouts:
+    """R rows of one model that carry their states from one rollout to the next.
+
+    Args:
+        sampler: Draws the model's outcomes.
+        streams: The rows' random numbers for the environment.
+        action_streams: The same for actions.
+        n_runs: N.
+        n_envs: E.
+        max_steps: Steps after which an episode is cut (a truncation, not a termination).
+    """
+
+    def __init__(
+        self,
+        sampler: Sampler,
+        streams: SeedStreams,
+        action_streams: SeedStreams,
+        *,
+        n_runs: int,
+        n_envs: int,
+        max_steps: int,
+    ) -> None:
+        self._sampler = sampler
+        self._streams = streams
+        self._action_streams = action_streams
+        self._n_envs = n_envs
+        self._max_steps = max_steps
+        # Row r of run n reads the policy's rows n·S … n·S + S − 1.
+        self._run_offset = np.repeat(np.arange(n_runs), n_envs) * sampler.model.n_states
+        self.restart()
+
+    def restart(self) -> None:
+        """Starts a new episode in every row."""
+        (uniforms,) = self._streams.uniforms(1, 1, self._n_envs)
+        self.states = self._sampler.initial(uniforms[0])
+        self.elapsed = np.zeros(self.states.shape, dtype=np.int64)
+        self.earned = np.zeros(self.states.shape)
+        self.finished = np.zeros((2, self.states.size))
+
+    def collect(self, action_cdf: FloatArray, n_steps: int) -> Rollout:
+        """Steps every row n_steps times.
+
+        Args:
+            action_cdf: (N, S, A−1), cumulative probabilities of all actions but the last.
+            n_steps: T.
+        """
+        sampler, ends = self._sampler, self._sampler.model.terminal
+        any_terminal = bool(ends.any())
+        n_runs, n_states, width = action_cdf.shape
+        cdf = action_cdf.reshape(n_runs * n_states, width)
+        moves, starts, sights = self._streams.uniforms(3, n_steps, self._n_envs)
+        (choices,) = self._action_streams.uniforms(1, n_steps, self._n_envs)
+
+        shape = (n_steps, self.states.size)
+        states, actions, next_states = (np.empty(shape, dtype=np.int64) for _ in range(3))
+        terminated, truncated = (np.zeros(shape, dtype=bool) for _ in range(2))
+        current, elapsed = self.states, self.elapsed
+        for t in range(n_steps):
+            states[t] = current
+            chosen = (choices[t][:, None] >= cdf[self._run_offset + current]).sum(axis=1)
+            actions[t] = chosen
+            current = sampler.transition(current, chosen, moves[t])
+            next_states[t] = current
+            elapsed = elapsed + 1
+            over = elapsed >= self._max_steps
+            if any_terminal:
+                terminated[t] = ends[current]
+                truncated[t] = over & ~terminated[t]
+                over = over | terminated[t]
+            else:
+                truncated[t] = over
+            if over.any():
+                current = np.where(over, sampler.initial(starts[t]), current)
+                elapsed = np.where(over, 0, elapsed)
+        self.states, self.elapsed = current, elapsed
+        rewards = self._rewards(states, actions, next_states, sights)
+        self._add_up(rewards, terminated | truncated)
+        return Rollout(states, actions, next_states, rewards, terminated, truncated)
+
+    def finished_returns(self) -> FloatArray:
+        """Mean undiscounted return (N,) of the episodes that ended since the last call; NaN if none."""
+        sums, counts = self.finished.reshape(2, -1, self._n_envs).sum(axis=2)
+        self.finished[:] = 0.0
+        return np.divide(sums, counts, out=np.full(sums.shape, np.nan), where=counts > 0)
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Where every row and its streams stand."""
+        return {
+            "environment": np.array(self._streams.state()),
+            "action": np.array(self._action_streams.state()),
+            "states": self.states.copy(),
+            "elapsed": self.elapsed.copy(),
+            "earned": self.earned.copy(),
+            "finished": self.finished.copy(),
+        }
+
+    def restore(self, state: dict[str, np.ndarray]) -> None:
+        """Puts every row and its streams where `state` says."""
+        self._streams.restore(str(state["environment"]))
+        self._action_streams.restore(str(state["action"]))
+        self.states, self.elapsed = state["states"], state["elapsed"]
+        self.earned, self.finished = state["earned"], state["finished"]
+
+    def _add_up(self, rewards: FloatArray, over: BoolArray) -> None:
+        """Keeps `earned`, each row's return so far, and `finished`, the sum and number of those done."""
+        start = 0
+        for t in np.flatnonzero(over.any(axis=1)):
+            self.earned += rewards[start : t + 1].sum(axis=0)
+            self.finished += np.stack([self.earned, np.ones_like(self.earned)]) * over[t]
+            self.earned[over[t]] = 0.0
+            start = t + 1
+        self.earned += rewards[start:].sum(axis=0)
+
+    def _rewards(
+        self, states: IntArray, actions: IntArray, next_states: IntArray, sights: FloatArray
+    ) -> FloatArray:
+        """Rewards (T, R), drawn with the observation only where the model pays by it."""
+        outcome = self._sampler.model.outcome_reward
+        observations = (
+            self._sampler.observe(actions, next_states, sights)
+            if outcome is not None and outcome.ndim == 4
+            else states
+        )
+        return self._sampler.reward(states, actions, next_states, observations)
+
+
+def action_cdf(probs: FloatArray) -> FloatArray:
+    """Cumulative probabilities (…, A−1) of all actions but the last, for `TabularRollouts.collect`."""
+    return np.cumsum(probs, axis=-1, dtype=np.float64)[..., :-1]

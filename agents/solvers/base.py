@@ -1,0 +1,81 @@
+"""What a solver is given and what it hands back; `imm_rl.agents.solve` makes a policy of the latter."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from imm_rl.envs.model import FloatArray, TabularPOMDP
+
+IntArray = npt.NDArray[np.int64]
+
+
+class SolveProgress(NamedTuple):
+    """How a solve stands; bounds of the optimal value at b0, None where the method gives none."""
+
+    seconds: float
+    lower_bound: float | None
+    upper_bound: float | None
+    n_vectors: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class SolveSettings:
+    """The limits of one solve; the clock starts when this is made.
+
+    Attributes:
+        time_limit: Seconds after which a solver stops with what it has.
+        precision: Gap between the bounds at b0 to stop at, relative to max(1, |value|).
+        seed: Of all of the solver's random choices.
+        progress: Called after every round.
+    """
+
+    time_limit: float
+    precision: float
+    seed: int
+    progress: Callable[[SolveProgress], None] | None = None
+    started: float = field(default_factory=time.perf_counter)
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the start."""
+        return time.perf_counter() - self.started
+
+    @property
+    def out_of_time(self) -> bool:
+        """Whether the time limit is reached."""
+        return self.seconds >= self.time_limit
+
+    def report(self, lower: float | None, upper: float | None, n_vectors: int) -> None:
+        """Tells the caller's `progress`, where there is one."""
+        if self.progress is not None:
+            self.progress(SolveProgress(self.seconds, lower, upper, n_vectors))
+
+
+class Solution(NamedTuple):
+    """Alpha vectors and what is proven of them.
+
+    Attributes:
+        vectors: (V, S).
+        actions: (V,), the action each vector belongs to.
+        lower_bound, upper_bound: Proven bounds of the optimal value at b0; None where not given.
+        converged: Whether the precision was reached.
+        execution: How the policy is best executed, see `AlphaVectorPolicy`.
+        note: Why the solver stopped, where that was short of convergence.
+    """
+
+    vectors: FloatArray
+    actions: IntArray
+    lower_bound: float | None
+    upper_bound: float | None
+    converged: bool
+    execution: str
+    note: str = ""
+
+
+Solver = Callable[[TabularPOMDP, SolveSettings], Solution]

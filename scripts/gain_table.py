@@ -1,0 +1,122 @@
+"""Environment steps to 90 % of the optimum, with and without IMM, on every tabular problem.
+
+    python scripts/gain_table.py --seeds 0-29 --out docs/gain.md
+
+Default settings and λ; the two arms share seeds and random numbers. "90 %" is optimum − 0.1·|optimum|
+of the expected undiscounted return of an episode, which is computed exactly (backward induction), so
+that no evaluation noise enters. A seed that never gets there counts as its whole training and is
+marked ≥. Intervals: 95 %, percentile bootstrap over seeds, of medians and of means.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+import imm_rl
+from imm_rl.agents.defaults import training_settings, training_steps
+from imm_rl.agents.evaluation import exact_returns, oracle_return
+from imm_rl.agents.settings import ReinforceSettings
+from imm_rl.cli.values import seeds as parse_seeds
+from imm_rl.files import write_text
+
+PROBLEMS = ("grid", "tiger", "cheese", "4x3", "crying-baby")
+RESAMPLES = 10_000
+
+
+def learning(name: str, weight: object, seeds: list[int], rates: dict[str, float]) -> tuple:
+    """Environment steps (P,) and exact returns (P, K) of one arm."""
+    pair = imm_rl.make(name)
+    changes = {**training_settings(name), "eval_episodes": 1, **rates}
+    agent = imm_rl.IMMReinforce(
+        pair,
+        None if weight == "none" else "pomdp",
+        None if weight in ("none", "default") else weight,
+        seeds=seeds,
+        settings=ReinforceSettings().replaced(**changes),
+    )
+    steps, returns = [], []
+
+    def note(agent: imm_rl.IMMReinforce, record: object) -> None:
+        if record is not None:
+            steps.append(agent.env_steps)
+            returns.append(exact_returns(pair.model, agent.action_probs()[0], pair.max_steps))
+
+    agent.learn(training_steps(name), note, evaluate_at=range(50, training_steps(name) + 1, 50))
+    return np.array(steps), np.array(returns)
+
+
+def interval(values: np.ndarray, statistic: object) -> tuple[float, float]:
+    """95 % percentile bootstrap interval of a statistic of (K,) values."""
+    rng = np.random.default_rng(0)
+    drawn = rng.integers(len(values), size=(RESAMPLES, len(values)))
+    return tuple(np.percentile(statistic(values[drawn], axis=1), [2.5, 97.5]))
+
+
+def row(name: str, seeds: list[int], rates: dict[str, float]) -> tuple[str, float, bool]:
+    """The table's row, the ratio of median steps, and whether IMM ends no worse."""
+    pair = imm_rl.make(name)
+    optimum = oracle_return(pair.model, pair.max_steps)
+    threshold = optimum - 0.1 * abs(optimum)
+    cells, medians, finals = [], [], []
+    for weight in ("none", "default"):
+        steps, returns = learning(name, weight, seeds, rates)
+        there = returns >= threshold
+        needed = np.where(there.any(axis=0), steps[there.argmax(axis=0)], steps[-1])
+        low, high = interval(needed, np.median)
+        late = "≥ " if not there.any(axis=0).all() else ""
+        cells.append(
+            f"{late}{np.median(needed):,.0f} [{low:,.0f}, {high:,.0f}] ({there.any(axis=0).sum()})"
+        )
+        medians.append(float(np.median(needed)))
+        finals.append(returns[-1])
+    difference = finals[1] - finals[0]
+    low, high = interval(difference, np.mean)
+    ratio = medians[0] / medians[1]
+    text = (
+        f"| {name} | {optimum:.2f} | {cells[0]} | {cells[1]} | {ratio:.1f} "
+        f"| {finals[0].mean():.2f} | {finals[1].mean():.2f} "
+        f"| {difference.mean():+.2f} [{low:+.2f}, {high:+.2f}] |"
+    )
+    return text, ratio, bool(high >= 0.0)
+
+
+def main() -> None:
+    """Trains everything and writes the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", default="0-29")
+    parser.add_argument("--learning-rate", type=float, help="default: the settings'")
+    parser.add_argument("--out", metavar="FILE", help="Markdown file; default: the terminal alone")
+    args = parser.parse_args()
+    rates = {} if args.learning_rate is None else {"learning_rate": args.learning_rate}
+    lines = [
+        "| problem | optimum | steps to 90 %, REINFORCE | steps to 90 %, with IMM | gain "
+        "| final, REINFORCE | final, with IMM | difference of the finals |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    print("\n".join(lines))
+    ratios, fine = [], True
+    for name in PROBLEMS:
+        text, ratio, no_worse = row(name, list(parse_seeds("--seeds", args.seeds)), rates)
+        ratios.append(ratio)
+        fine = fine and no_worse
+        lines.append(text)
+        print(text, flush=True)
+    lines += [
+        "",
+        f"Median gain {np.median(ratios):.1f}; IMM ends "
+        f"{'nowhere' if fine else 'somewhere'} worse. Medians over seeds with 95 % bootstrap "
+        "intervals; in brackets, the seeds that got there.",
+    ]
+    print(lines[-1])
+    if args.out:
+        rate = f" --learning-rate {args.learning_rate:g}" if rates else ""
+        command = f"python scripts/gain_table.py --seeds {args.seeds}{rate} --out {args.out}"
+        title = "# Environment steps to 90 % of the optimum\n"
+        write_text(Path(args.out), f"{title}\nMade by `{command}`.\n\n" + "\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()
