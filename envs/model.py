@@ -1,4 +1,4 @@
-"""`TabularPOMDP`: a finite POMDP as plain arrays. Environments, filters and solvers are functions of it.
+"""`TabularPOMDP`: a finite POMDP as plain arrays. Environments, filters, solvers are functions of it.
 
 Index letters: S states, A actions, O observations; s before, s' after a step.
 """
@@ -6,7 +6,7 @@ Index letters: S states, A actions, O observations; s before, s' after a step.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -28,8 +28,10 @@ class TabularPOMDP:
 
     Attributes:
         n_states, n_actions, n_observations: S, A, O.
-        transition: T, dense (S, A, S): T[s, a, s'] = P(s' | s, a); or a tuple of A CSR arrays (S, S).
-        observation: O, dense (A, S, O): O[a, s', o] = P(o | a, s'); or a tuple of A CSR arrays (S, O).
+        transition: T, dense (S, A, S): T[s, a, s'] = P(s' | s, a), rows sum to 1; or a tuple of A CSR
+            arrays (S, S).
+        observation: O, dense (A, S, O): O[a, s', o] = P(o | a, s'), rows sum to 1; or a tuple of A
+            CSR arrays (S, O).
         reward: (S, A), the expected reward r(s, a) per step; what solvers use.
         outcome_reward: the reward of an outcome where it depends on more than (s, a): (S, A, S) over
             s' or (S, A, S, O) over s' and o; else None. What environments pay.
@@ -39,8 +41,8 @@ class TabularPOMDP:
         state_names, action_names, observation_names: tuples of str.
 
     Raises:
-        InvalidInputError: A shape, a probability, a row sum (naming its state and action), the discount
-            or a terminal state is wrong.
+        InvalidInputError: A shape, a probability, a row sum (naming its state and action), the
+            discount or a terminal state is wrong.
     """
 
     def __init__(
@@ -57,7 +59,7 @@ class TabularPOMDP:
         observation_names: Sequence[str] | None = None,
     ) -> None:
         self.discount = _checked_discount(discount)
-        initial_array = np.array(initial, dtype=np.float64)
+        initial_array = _floats("initial", initial)
         if initial_array.ndim != 1 or initial_array.size == 0:
             raise invalid(
                 "initial", "be a vector with one probability a state", initial_array.shape
@@ -79,13 +81,10 @@ class TabularPOMDP:
         self.state_names, self.action_names, self.observation_names = (
             _checked_names(kind, given, count) for kind, given, count in names
         )
-        self.initial = _normalised("initial", initial_array[None, :], lambda _: "the start belief")[
-            0
-        ]
+        start = _normalised("initial", initial_array[None, :], lambda _: "the start belief")
+        self.initial = start[0]
         self._normalise_rows()
-        self.reward, self.outcome_reward = self._checked_reward(
-            np.asarray(reward, dtype=np.float64)
-        )
+        self.reward, self.outcome_reward = self._checked_reward(_floats("reward", reward))
         self.terminal = self._checked_terminal(terminal)
         for array in (self.initial, self.reward, self.terminal):
             array.setflags(write=False)
@@ -106,7 +105,10 @@ class TabularPOMDP:
         return self.observation[action]
 
     def fingerprint(self) -> str:
-        """SHA-256 of all numbers that matter to a solver; the key of the cache of solved policies."""
+        """SHA-256 of the numbers that matter to a solver; the key of the cache of solved policies.
+
+        A dense and a sparse model with the same numbers have different fingerprints.
+        """
         digest = hashlib.sha256()
         arrays: list[Any] = [np.float64(self.discount), self.initial, self.reward, self.terminal]
         for stack in (self.transition, self.observation):
@@ -139,10 +141,10 @@ class TabularPOMDP:
         )
 
     def _normalise_rows(self) -> None:
-        def transition_row(action: int) -> Any:
+        def transition_row(action: int) -> Callable[[int], str]:
             return lambda s: f"T[s={self.state_names[s]}, a={self.action_names[action]}, :]"
 
-        def observation_row(action: int) -> Any:
+        def observation_row(action: int) -> Callable[[int], str]:
             return lambda s: f"O[a={self.action_names[action]}, s'={self.state_names[s]}, :]"
 
         parts = {
@@ -204,11 +206,14 @@ class TabularPOMDP:
         for s in np.flatnonzero(array):
             for a in range(self.n_actions):
                 where = f"terminal state {self.state_names[s]} under action {self.action_names[a]}"
-                stay = self.transition_of(a)[s, s]
-                if stay != 1.0:
-                    raise invalid(where, "be absorbing, T[s, a, s] = 1", float(stay))
-                if self.reward[s, a] != 0.0:
-                    raise invalid(where, "pay no reward", float(self.reward[s, a]))
+                stay = float(self.transition_of(a)[s, s])
+                if abs(stay - 1.0) > 1e-9:  # sums of a few probabilities are off by rounding
+                    raise invalid(where, "be absorbing, T[s, a, s] = 1", stay)
+                paid = self.reward[s, a]
+                if self.outcome_reward is not None:
+                    paid = np.abs(self.outcome_reward[s, a, s]).max()
+                if paid != 0.0:
+                    raise invalid(where, "pay no reward", float(paid))
         return array
 
 
@@ -228,29 +233,38 @@ def _checked_stack(
     """Brings T or O into its dense or its sparse form and checks its shape."""
     axes = "(A, S, O)" if actions_first else "(S, A, S)"
     if isinstance(value, (list, tuple)) and value and sp.issparse(value[0]):
-        parts = tuple(sp.csr_array(m, dtype=np.float64) for m in value)
-        columns = parts[0].shape[1] if actions_first else n_states
-        for action, part in enumerate(parts):
-            if part.shape != (n_states, columns):
-                raise invalid(f"{name}[{action}]", f"have shape {(n_states, columns)}", part.shape)
-        return parts
-    array = np.array(value, dtype=np.float64)
+        parts: list[sp.csr_array] = []
+        matrices: list[Any] = list(value)
+        columns = matrices[0].shape[-1] if actions_first else n_states
+        for action, matrix in enumerate(matrices):
+            if matrix.shape != (n_states, columns):
+                wanted = f"have shape {(n_states, columns)}"
+                raise invalid(f"{name}[{action}]", wanted, matrix.shape)
+            part: Any = sp.csr_array(matrix, dtype=np.float64, copy=True)
+            part.sum_duplicates()  # one order and one entry a place: equal models look equal
+            parts.append(part)
+        return tuple(parts)
+    array = _floats(name, value)
     state_axes = (1,) if actions_first else (0, 2)
-    if (
-        array.ndim != 3
-        or any(array.shape[axis] != n_states for axis in state_axes)
-        or 0 in array.shape
-    ):
+    right = array.ndim == 3 and all(array.shape[axis] == n_states for axis in state_axes)
+    if not right or 0 in array.shape:
         raise invalid(name, f"have shape {axes} with S = {n_states}", array.shape)
     return array
 
 
-def _normalised(name: str, matrix: Any, row_name: Any) -> Any:
+def _floats(name: str, value: npt.ArrayLike | Sequence[sp.sparray]) -> FloatArray:
+    try:
+        return np.array(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise invalid(name, "be an array of numbers", type(value).__name__) from None
+
+
+def _normalised(name: str, matrix: Any, row_name: Callable[[int], str]) -> Any:
     """Checks that rows are distributions and divides each by its sum (1 ± ROW_SUM_TOLERANCE)."""
-    values = matrix.data if sp.issparse(matrix) else matrix
-    bad = ~(np.isfinite(values) & (values >= 0.0))
-    if bad.any():
-        dense = matrix.toarray() if sp.issparse(matrix) else matrix
+    is_dense = isinstance(matrix, np.ndarray)
+    values = matrix if is_dense else matrix.data
+    if not (np.isfinite(values) & (values >= 0.0)).all():
+        dense = matrix if is_dense else matrix.toarray()
         row, column = np.argwhere(~(np.isfinite(dense) & (dense >= 0.0)))[0]
         received = float(dense[row, column])
         raise invalid(f"{name} {row_name(row)} entry {column}", "be a probability ≥ 0", received)
@@ -258,12 +272,19 @@ def _normalised(name: str, matrix: Any, row_name: Any) -> Any:
     wrong = np.abs(sums - 1.0) > ROW_SUM_TOLERANCE
     if wrong.any():
         row = int(np.flatnonzero(wrong)[0])
-        raise InvalidInputError(f"{name} {row_name(row)} must sum to 1; its sum is {sums[row]:.6g}.")
+        raise InvalidInputError(
+            f"{name} {row_name(row)} must sum to 1; its sum is {sums[row]:.6g}."
+        )
     # A row whose sum is 1 up to rounding is left as it is: dividing it would only move its digits.
     sums = np.where(np.abs(sums - 1.0) > 1e-12, sums, 1.0)
-    if sp.issparse(matrix):
-        return sp.csr_array(sp.diags_array(1.0 / sums) @ matrix)
-    return matrix / sums[:, None]
+    if is_dense:
+        return matrix / sums[:, None]
+    # Scaled in place of a product of matrices, which would reorder the entries of a row: samplers
+    # take outcomes in the order of their index, so that dense and sparse models draw alike.
+    data = matrix.data / np.repeat(sums, np.diff(matrix.indptr))
+    for array in (data, matrix.indices, matrix.indptr):
+        array.setflags(write=False)
+    return sp.csr_array((data, matrix.indices, matrix.indptr), shape=matrix.shape)
 
 
 def _checked_names(kind: str, given: Sequence[str] | None, count: int) -> tuple[str, ...]:

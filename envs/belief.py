@@ -1,0 +1,185 @@
+"""The Bayes filter of a `TabularPOMDP`: what somebody who sees only observations may believe.
+
+Pure functions of arrays, for any number of beliefs at once; restricted policies, contexts and
+evaluation call them. Index letters: B batch (any leading shape), S states, A actions, O observations.
+
+    predict      b'(s')   = Σ_s b(s) T[s,a,s']
+    likelihood   P(o|b,a) = Σ_s' b'(s') O[a,s',o]
+    update       b_o(s')  = b'(s') O[a,s',o] / P(o|b,a)
+
+(Kaelbling, Littman and Cassandra, 1998, "Planning and acting in partially observable stochastic
+domains", section 3.3.) Work is grouped by action: one matrix product an action, no loop over rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+
+from imm_rl.envs.model import FloatArray, TabularPOMDP
+from imm_rl.errors import InvalidInputError, invalid
+
+IntArray: TypeAlias = npt.NDArray[np.int64]
+
+
+def predict(belief: npt.ArrayLike, action: npt.ArrayLike, model: TabularPOMDP) -> FloatArray:
+    """The belief after an action, before its observation.
+
+    Args:
+        belief: (..., S), rows sum to 1.
+        action: (...,) ints; broadcast against the leading shape of belief.
+        model: The POMDP, dense or sparse.
+
+    Returns:
+        (..., S), Σ_s b(s) T[s, a, s'].
+
+    Raises:
+        InvalidInputError: A shape does not fit, or an action is out of range.
+    """
+    shape, rows_BS, (actions_B,) = _rows(model, belief, _indices("action", action, model.n_actions))
+    return _predicted(rows_BS, actions_B, model).reshape(*shape, model.n_states)
+
+
+def likelihood(belief: npt.ArrayLike, action: npt.ArrayLike, model: TabularPOMDP) -> FloatArray:
+    """The distribution of the next observation.
+
+    Args:
+        belief: (..., S), rows sum to 1.
+        action: (...,) ints; broadcast against the leading shape of belief.
+        model: The POMDP, dense or sparse.
+
+    Returns:
+        (..., O), P(o | b, a); rows sum to 1.
+
+    Raises:
+        InvalidInputError: A shape does not fit, or an action is out of range.
+    """
+    shape, rows_BS, (actions_B,) = _rows(model, belief, _indices("action", action, model.n_actions))
+    predicted_BS = _predicted(rows_BS, actions_B, model)
+    result_BO = _by_action(
+        actions_B,
+        model.n_observations,
+        lambda a, rows: _product(predicted_BS[rows], model.observation_of(a)),
+    )
+    return result_BO.reshape(*shape, model.n_observations)
+
+
+def update(
+    belief: npt.ArrayLike,
+    action: npt.ArrayLike,
+    observation: npt.ArrayLike,
+    model: TabularPOMDP,
+) -> FloatArray:
+    """The belief after an action and the observation it led to.
+
+    Args:
+        belief: (..., S), rows sum to 1.
+        action: (...,) ints; broadcast against the leading shape of belief.
+        observation: (...,) ints in [0, O); broadcast likewise. The index O with which POMDP views
+            say "nothing observed yet" is no observation: filters start at `model.initial`.
+        model: The POMDP, dense or sparse.
+
+    Returns:
+        (..., S), the posterior; rows sum to 1.
+
+    Raises:
+        InvalidInputError: A shape does not fit, an index is out of range, or an observation has
+            probability 0 under its belief and action (the message prints all three).
+    """
+    shape, rows_BS, (actions_B, observations_B) = _rows(
+        model,
+        belief,
+        _indices("action", action, model.n_actions),
+        _indices("observation", observation, model.n_observations),
+    )
+    likelihood_BS = _by_action(
+        actions_B,
+        model.n_states,
+        lambda a, rows: _columns(model.observation_of(a), observations_B[rows]),
+    )
+    joint_BS = _predicted(rows_BS, actions_B, model) * likelihood_BS
+    evidence_B = joint_BS.sum(axis=1)
+    impossible_B = ~(evidence_B > 0.0)  # also catches NaN in the belief
+    if impossible_B.any():
+        row = int(np.flatnonzero(impossible_B)[0])
+        raise _impossible(rows_BS[row], int(actions_B[row]), int(observations_B[row]), model)
+    joint_BS /= evidence_B[:, None]
+    return joint_BS.reshape(*shape, model.n_states)
+
+
+def _predicted(beliefs: FloatArray, actions: IntArray, model: TabularPOMDP) -> FloatArray:
+    return _by_action(
+        actions,
+        model.n_states,
+        lambda a, rows: _product(beliefs[rows], model.transition_of(a)),
+    )
+
+
+def _by_action(
+    actions: IntArray, width: int, compute: Callable[[int, IntArray | slice], FloatArray]
+) -> FloatArray:
+    """Fills (B, width) with compute(action, rows that took it), one call an action."""
+    taken = np.unique(actions)
+    if (
+        taken.size == 1
+    ):  # no gather and no scatter: the common case of a single row or a blind policy
+        return compute(int(taken[0]), slice(None))
+    result = np.empty((actions.size, width))
+    for action in taken:
+        rows = np.flatnonzero(actions == action)
+        result[rows] = compute(int(action), rows)
+    return result
+
+
+def _product(rows: FloatArray, matrix: FloatArray | sp.csr_array) -> FloatArray:
+    return np.asarray(rows @ matrix)
+
+
+def _columns(matrix: FloatArray | sp.csr_array, columns: IntArray) -> FloatArray:
+    """matrix[:, columns] transposed, dense: (B, S)."""
+    if isinstance(matrix, np.ndarray):
+        return np.asarray(matrix.T[columns])
+    used, place = np.unique(columns, return_inverse=True)
+    return np.asarray(matrix.tocsc()[:, used].toarray().T[place])
+
+
+def _indices(name: str, value: npt.ArrayLike, count: int) -> IntArray:
+    array = np.asarray(value)
+    if array.dtype.kind not in "iu":
+        raise invalid(name, f"be whole numbers in [0, {count})", array.dtype.name)
+    if array.size and not (array.min() >= 0 and array.max() < count):
+        outside = array[(array < 0) | (array >= count)].flat[0]
+        raise invalid(name, f"be in [0, {count})", int(outside))
+    return array.astype(np.int64, copy=False)
+
+
+def _rows(
+    model: TabularPOMDP, belief: npt.ArrayLike, *indices: IntArray
+) -> tuple[tuple[int, ...], FloatArray, list[IntArray]]:
+    """The common leading shape, the beliefs as (B, S) and each index array as (B,)."""
+    beliefs: FloatArray = np.asarray(belief, dtype=np.float64)
+    if beliefs.ndim == 0 or beliefs.shape[-1] != model.n_states:
+        raise invalid("belief", f"have shape (..., S) with S = {model.n_states}", beliefs.shape)
+    shapes = [beliefs.shape[:-1], *(index.shape for index in indices)]
+    try:
+        shape = np.broadcast_shapes(*shapes)
+    except ValueError:
+        raise invalid("belief, action and observation", "have one leading shape", shapes) from None
+    rows = np.broadcast_to(beliefs, (*shape, model.n_states)).reshape(-1, model.n_states)
+    return shape, rows, [np.broadcast_to(index, shape).reshape(-1) for index in indices]
+
+
+def _impossible(
+    belief: FloatArray, action: int, observation: int, model: TabularPOMDP
+) -> InvalidInputError:
+    with np.printoptions(precision=4, suppress=True, threshold=40):
+        shown = np.array2string(belief)
+    return InvalidInputError(
+        f"observation {observation} ({model.observation_names[observation]}) is impossible after "
+        f"action {action} ({model.action_names[action]}) from belief {shown}: its probability is 0. "
+        "Check that belief, action and observation belong together and to this model."
+    )

@@ -1,0 +1,219 @@
+"""`make`: from a text to an `EnvPair`; and the names that are known. Users and the command line call it.
+
+A spec is one of
+    tiger                          a registered name,
+    grid(size=7, variance=0.2)     the same with options: literal values only,
+    models/tag.POMDP               a Cassandra file (option max_steps),
+    package.module:factory         a Python callable that returns an EnvPair or a TabularPOMDP.
+Options stand in the text or are given as keywords.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import importlib
+import inspect
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from imm_rl.errors import InvalidInputError, invalid, unknown_name
+
+if TYPE_CHECKING:  # models and pairs are imported when one is made: names are asked for often
+    from imm_rl.envs.model import TabularPOMDP
+    from imm_rl.envs.pair import EnvPair
+
+Factory: TypeAlias = Callable[..., "EnvPair | TabularPOMDP"]
+
+_FACTORIES: dict[str, Factory | str] = {  # text: looked up when first made
+    "4x3": "imm_rl.envs.four_by_three:four_by_three",
+    "cheese": "imm_rl.envs.cheese:cheese",
+    "crying-baby": "imm_rl.envs.crying_baby:crying_baby",
+    "grid": "imm_rl.envs.grid:grid",
+    "tiger": "imm_rl.envs.tiger:tiger",
+}
+
+_FORMS = (
+    "Give a registered name, name(option=value), a path to a .POMDP file or module:factory; "
+    "option values are plain numbers, text in quotes, True, False, None or lists of these"
+)
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+_CALLABLE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
+_GYMNASIUM_ID = re.compile(r"(?:[\w:-]+/)?[\w:.-]+-v\d+")
+
+
+def names() -> tuple[str, ...]:
+    """The registered names, sorted."""
+    return tuple(sorted(_FACTORIES))
+
+
+def register(name: str, factory: Factory) -> None:
+    """Makes a problem of your own known by name, to `make` and to Gymnasium.
+
+    Args:
+        name: Letters, digits, `-` and `_`; must not be taken.
+        factory: Called with keyword options; returns an EnvPair or a TabularPOMDP.
+
+    Raises:
+        InvalidInputError: The name is malformed or taken, or factory cannot be called.
+    """
+    if not _NAME.fullmatch(name) or _GYMNASIUM_ID.fullmatch(name):
+        raise invalid("name", "be letters, digits, - and _, and not end in -v<number>", name)
+    if name in _FACTORIES:
+        raise invalid("name", "not be taken", name, "Choose another name")
+    if not callable(factory):
+        raise invalid("factory", "be callable", factory)
+    _FACTORIES[name] = factory
+    from imm_rl.envs import gym_ids  # late: Gymnasium is needed only to tell it the new name
+
+    gym_ids.register_pair(name)
+
+
+def options(name: str) -> dict[str, Any]:
+    """The options of a registered problem with their defaults.
+
+    Raises:
+        InvalidInputError: The name is not registered.
+    """
+    return {
+        key: parameter.default
+        for key, parameter in inspect.signature(_factory(name)).parameters.items()
+        if parameter.kind in (parameter.KEYWORD_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+    }
+
+
+def make(spec: str | Path, **options: Any) -> EnvPair:
+    """Builds the pair that a text describes; the forms are listed at the top of this module.
+
+    Args:
+        spec: The text; a path may be a `Path`.
+        options: Options of the problem, as if they stood in the text.
+
+    Raises:
+        InvalidInputError: The name, an option or its value is wrong (with the nearest match), the
+            text is malformed, or the file, module or factory cannot be used.
+    """
+    target, given = parse(str(spec))
+    twice = sorted(given.keys() & options.keys())
+    if twice:
+        raise invalid(f"option {twice[0]!r}", "be given once", f"in {spec!r} and as a keyword")
+    given.update(options)
+    own = _CALLABLE.fullmatch(target)
+    if _GYMNASIUM_ID.fullmatch(target) or ("observe" in given and not own):
+        raise _not_tabular(target)
+    if target.lower().endswith(".pomdp"):
+        pair = _from_file(target, given)
+    else:
+        pair = _built(target, _imported(target) if own else _factory(target), given)
+    return pair.with_spec(_text(target, given))
+
+
+def parse(spec: str) -> tuple[str, dict[str, Any]]:
+    """Splits `target(key=value, ...)` into the target and its options; values are literals.
+
+    Raises:
+        InvalidInputError: The text is malformed; the message lists the forms.
+    """
+    text = spec.strip()
+    if not text:
+        raise invalid("environment", "not be empty", spec, _FORMS)
+    if text.lower().endswith(".pomdp") or not ("(" in text or ")" in text):
+        return text, {}
+    target, _, inside = text.partition("(")
+    try:
+        return target.strip(), _literals(f"_({inside}")
+    except (SyntaxError, ValueError):  # ValueError: a value that is no literal
+        raise invalid("environment", "be of the form name(option=value)", spec, _FORMS) from None
+
+
+def _text(target: str, given: dict[str, Any]) -> str:
+    """The text that `make` reads back; "" where a value given as a keyword cannot be written so."""
+    if not given:
+        return target
+    text = f"{target}({', '.join(f'{key}={value!r}' for key, value in given.items())})"
+    try:
+        return text if parse(text) == (target, given) else ""
+    except InvalidInputError:
+        return ""
+
+
+def _literals(call_text: str) -> dict[str, Any]:
+    call = ast.parse(call_text, mode="eval").body
+    if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name) or call.args:
+        raise SyntaxError
+    given: dict[str, Any] = {}
+    for keyword in call.keywords:
+        if keyword.arg is None or keyword.arg in given:
+            raise SyntaxError
+        given[keyword.arg] = ast.literal_eval(keyword.value)
+    return given
+
+
+def _factory(name: str) -> Factory:
+    if name not in _FACTORIES:
+        raise unknown_name("environment", name, _FACTORIES)
+    factory = _FACTORIES[name]
+    return _imported(factory) if isinstance(factory, str) else factory
+
+
+def _imported(target: str) -> Factory:
+    module_name, _, attribute = target.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise InvalidInputError(
+            f"cannot import {module_name!r} of environment {target!r}: {error}. "
+            "Give module:factory with a module that Python can import from here."
+        ) from error
+    value: Any = module
+    for part in attribute.split("."):
+        if not hasattr(value, part):
+            close = difflib.get_close_matches(part, dir(value), n=1)
+            hint = f" Did you mean {close[0]!r}?" if close else ""
+            raise InvalidInputError(f"module {module_name!r} has no factory {attribute!r}.{hint}")
+        value = getattr(value, part)
+    if not callable(value):
+        raise invalid(target, "be callable", value)
+    return value  # type: ignore[no-any-return]
+
+
+def _built(target: str, factory: Factory, given: dict[str, Any]) -> EnvPair:
+    from imm_rl.envs.model import TabularPOMDP
+    from imm_rl.envs.pair import EnvPair
+
+    signature = inspect.signature(factory)
+    if not any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values()):
+        for key in given:
+            if key not in signature.parameters:
+                raise unknown_name(f"option of environment {target}", key, signature.parameters)
+    try:
+        signature.bind(**given)
+    except TypeError as error:  # an option without default that was not given
+        raise InvalidInputError(f"environment {target!r} cannot be built: {error}.") from None
+    built = factory(**given)
+    if isinstance(built, TabularPOMDP):
+        return EnvPair(target.rpartition(":")[2], built)
+    if not isinstance(built, EnvPair):
+        raise invalid(target, "return an EnvPair or a TabularPOMDP", type(built).__name__)
+    return built
+
+
+def _from_file(path: str, given: dict[str, Any]) -> EnvPair:
+    from imm_rl.envs.model import TabularPOMDP
+    from imm_rl.envs.pair import EnvPair
+
+    for key in given:
+        if key != "max_steps":
+            raise unknown_name("option of a .POMDP file", key, ["max_steps"])
+    if not Path(path).is_file():
+        raise invalid("environment", "be a .POMDP file that exists", path)
+    return EnvPair(Path(path).stem, TabularPOMDP.load(path), source=path, **given)
+
+
+def _not_tabular(target: str) -> InvalidInputError:
+    return InvalidInputError(
+        f"{target!r}: Gymnasium ids and the option observe= are not served yet, only tabular problems "
+        f"are: a registered name ({', '.join(names())}), a .POMDP file or module:factory."
+    )
