@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 
@@ -20,7 +20,7 @@ Weight: TypeAlias = "float | str | Schedule"
 
 def checked_seeds(seeds: Iterable[int]) -> list[int]:
     """Different whole numbers ≥ 0, at least one."""
-    listed = list(seeds)
+    listed: list[Any] = list(seeds)
     if not listed or any(not isinstance(s, int) or isinstance(s, bool) or s < 0 for s in listed):
         raise invalid("seeds", "be whole numbers ≥ 0, at least one", listed)
     if len(set(listed)) != len(listed):
@@ -53,11 +53,12 @@ def checked_weights(
     """The schedules of λ; 0 without a restricted policy, where any other weight is refused."""
     if imm_lambda is None:
         imm_lambda = 0.0 if policy is None else DEFAULT_LAMBDA
-    single = isinstance(imm_lambda, (str, float, int, Schedule))
-    schedules = [parse(w) for w in ([imm_lambda] if single else imm_lambda)]
+    if isinstance(imm_lambda, (str, float, int, Schedule)):
+        imm_lambda = [imm_lambda]
+    schedules = [parse(w) for w in imm_lambda]
     if not schedules:
         raise invalid("imm_lambda", "name at least one weight", imm_lambda)
-    if policy is None and any(s.text not in ("0", "0.0") for s in schedules):
+    if policy is None and any(s != parse(0.0) for s in schedules):
         raise InvalidInputError(
             f"imm_lambda is {', '.join(s.text for s in schedules)}, but there is no restricted policy "
             "to match. Name one, or set imm_lambda to 0."

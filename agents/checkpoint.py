@@ -20,7 +20,7 @@ from imm_rl.files import write_atomically
 
 def save_checkpoint(agent: IMMReinforce, path: str | Path) -> None:
     """Writes the agent's state to an `.npz`, whole or not at all."""
-    write_atomically(path, lambda file: np.savez(file, **agent_state(agent)))
+    write_atomically(path, lambda file: np.savez(file, allow_pickle=False, **agent_state(agent)))
 
 
 def load_checkpoint(agent: IMMReinforce, path: str | Path) -> None:
@@ -54,12 +54,7 @@ def agent_state(agent: IMMReinforce) -> dict[str, np.ndarray]:
     }
     for part, values in parts.items():
         state |= {f"{part}/{key}": value for key, value in values.items()}
-    state["records/count"] = np.array(len(agent.records))
-    for i, record in enumerate(agent.records):
-        state[f"record/{i}/env_steps"] = np.array(record.env_steps)
-        state[f"record/{i}/returns"] = record.returns
-        state[f"record/{i}/rollout_returns"] = record.rollout_returns
-        state |= {f"record/{i}/measures/{k}": v for k, v in record.measures.items()}
+    state |= {f"records/{key}": values for key, values in _packed(agent.records).items()}
     return state
 
 
@@ -86,14 +81,30 @@ def restore_agent(agent: IMMReinforce, state: dict[str, np.ndarray]) -> None:
     if agent.source is not None:
         agent.source.restore(part("contexts"))
     agent.controller_state = part("controller")
-    agent.records = []
-    for i in range(int(state["records/count"])):
-        saved_record = part(f"record/{i}")
-        agent.records.append(
-            Record(
-                int(saved_record["env_steps"]),
-                saved_record["returns"],
-                saved_record["rollout_returns"],
-                part(f"record/{i}/measures"),
-            )
+    agent.records = _unpacked(part("records"))
+
+
+def _packed(records: list[Record]) -> dict[str, np.ndarray]:
+    """P records as arrays (P, …); every record of an agent has the same measures."""
+    packed = {
+        "env_steps": np.array([r.env_steps for r in records]),
+        "returns": np.array([r.returns for r in records]),
+        "rollout_returns": np.array([r.rollout_returns for r in records]),
+    }
+    names = records[0].measures if records else ()
+    return packed | {f"measures/{k}": np.array([r.measures[k] for r in records]) for k in names}
+
+
+def _unpacked(packed: dict[str, np.ndarray]) -> list[Record]:
+    measures = {
+        k.removeprefix("measures/"): v for k, v in packed.items() if k.startswith("measures/")
+    }
+    return [
+        Record(
+            int(packed["env_steps"][i]),
+            packed["returns"][i],
+            packed["rollout_returns"][i],
+            {name: values[i] for name, values in measures.items()},
         )
+        for i in range(len(packed["env_steps"]))
+    ]

@@ -50,4 +50,5 @@ def certainty(beliefs: FloatArray) -> FloatArray:
         return np.ones(beliefs.shape[:-1])
     logs = np.log(beliefs, where=beliefs > 0.0, out=np.zeros_like(beliefs))
     # Rounding may leave a uniform belief at −1e-17, and a negative weight is refused further on.
-    return np.maximum(1.0 + (beliefs * logs).sum(axis=-1) / np.log(n_states), 0.0)
+    weights: FloatArray = np.maximum(1.0 + (beliefs * logs).sum(axis=-1) / np.log(n_states), 0.0)
+    return weights

@@ -154,13 +154,13 @@ class FilteredContexts:
         (uniforms,) = self._streams.uniforms(1, n_steps, self._n_envs)
         seen = self._sampler.observe(rollout.actions, rollout.next_states, uniforms)
         over = rollout.terminated | rollout.truncated
-        any_over = over.any(axis=1)
+        times_over = set(np.flatnonzero(over.any(axis=1)).tolist())
         beliefs = np.empty((n_rows, n_steps, self._initial.size))
         current = self._belief
         for t in range(n_steps):
             beliefs[:, t] = current
             current = self._filter.update(current, rollout.actions[t], seen[t])
-            if any_over[t]:
+            if t in times_over:
                 current[over[t]] = self._initial
         self._belief = current
         beliefs = beliefs.reshape(self._n_runs, -1, self._initial.size)

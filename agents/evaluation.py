@@ -52,8 +52,10 @@ class Evaluator:
         self._rows.restart()
         rollout = self._rows.collect(action_cdf(probs), self._n_steps)
         # A terminated row starts anew within the rollout: only its first episode counts.
-        ended_before = np.cumsum(rollout.terminated, axis=0) - rollout.terminated
-        return (rollout.rewards * (ended_before == 0)).sum(axis=0).reshape(self._n_runs, -1)
+        ended = np.cumsum(rollout.terminated, axis=0, dtype=np.int64)
+        first = ended - rollout.terminated.astype(np.int64) == 0
+        totals: FloatArray = (rollout.rewards * first).sum(axis=0)
+        return totals.reshape(self._n_runs, -1)
 
     def state(self) -> dict[str, np.ndarray]:
         """Where the stream stands."""
@@ -69,13 +71,14 @@ def exact_returns(model: TabularPOMDP, probs: FloatArray, n_steps: int) -> Float
 
     Backward induction, V_h = Σ_a π(a|s) (r(s, a) + Σ_s' T[s, a, s'] V_{h−1}(s')), from b0.
     """
-    values = np.zeros(probs.shape[:2])
+    values: FloatArray = np.zeros(probs.shape[:2])
     transitions = [model.transition_of(a) for a in range(model.n_actions)]
     for _ in range(n_steps):
         # (S, S') @ (S', N), which serves dense and CSR alike.
         after = np.stack([(t @ values.T).T for t in transitions], axis=-1)
         values = (probs * (model.reward + after)).sum(axis=-1)
-    return values @ model.initial
+    expected: FloatArray = values @ model.initial
+    return expected
 
 
 def oracle_return(model: TabularPOMDP, n_steps: int) -> float:

@@ -54,9 +54,8 @@ class BatchedStateNetwork(nn.Module):
 
     def forward(self) -> Tensor:
         """Outputs (R, S, Y) for every state."""
-        outputs = (
-            self.weights[0] + self.biases[0]
-        )  # (R, S, H): row s is the one-hot input's product
+        # Row s of the first weight is what the one-hot state s makes of it.
+        outputs: Tensor = self.weights[0] + self.biases[0]  # (R, S, H)
         for weight, bias in zip(list(self.weights)[1:], list(self.biases)[1:], strict=True):
             outputs = torch.baddbmm(bias, torch.tanh(outputs), weight)
         return outputs

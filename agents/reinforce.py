@@ -50,7 +50,8 @@ class Record(NamedTuple):
         env_steps: Environment steps each run has taken.
         returns: Mean undiscounted return of the sampled policy.
         rollout_returns: The same over the training episodes since the last record, or NaN.
-        measures: `imm/…` measures of the update before, by their TensorBoard tag.
+        measures: `imm/…` measures of the update before, by their TensorBoard tag; NaN in a run that
+            met no belief with a weight. Empty without a restricted policy.
     """
 
     env_steps: int
@@ -217,7 +218,7 @@ class IMMReinforce:
                 f"{self.env_steps} environment steps; a smaller learning rate or λ may help."
             )
         self.optimizer.zero_grad(set_to_none=True)
-        total.backward()
+        total.backward()  # type: ignore[no-untyped-call]  # torch's own annotation is missing
         self.optimizer.step()
         return measures
 
@@ -280,7 +281,9 @@ class IMMReinforce:
         values = {f"imm/{name}": _numpy(value) for name, value in measures.items()}
         values["imm/loss"] = _numpy(term.loss)
         values["imm/grad_cosine"] = self._grad_cosine(main, term.loss)
-        return values
+        # A run none of whose contexts has weight matches nothing: there is no distance to speak of.
+        nothing = np.broadcast_to(~(contexts.weights > 0.0).any(axis=-1), (self.n_runs,))
+        return {name: np.where(nothing, np.nan, value) for name, value in values.items()}
 
     def _grad_cosine(self, main: Tensor, matching: Tensor) -> FloatArray:
         """Cosine (N,) between the gradients of the two losses, over each run's parameters."""

@@ -80,32 +80,33 @@ class TabularRollouts:
         sampler, ends = self._sampler, self._sampler.model.terminal
         any_terminal = bool(ends.any())
         n_runs, n_states, width = action_cdf.shape
-        cdf = action_cdf.reshape(n_runs * n_states, width)
+        # `take` would copy a table with gaps at every step.
+        cdf = np.ascontiguousarray(action_cdf).reshape(n_runs * n_states, width)
         moves, starts, sights = self._streams.uniforms(3, n_steps, self._n_envs)
         (choices,) = self._action_streams.uniforms(1, n_steps, self._n_envs)
 
         shape = (n_steps, self.states.size)
         states, actions, next_states = (np.empty(shape, dtype=np.int64) for _ in range(3))
         terminated, truncated = (np.zeros(shape, dtype=bool) for _ in range(2))
-        current, elapsed = self.states, self.elapsed
+        # The step at which each row's episode is cut. Without terminal states nothing else ends one,
+        # so that most steps need no look at the rows.
+        current, cut = self.states, self._max_steps - self.elapsed
+        soonest = 0 if any_terminal else int(cut.min())
         for t in range(n_steps):
             states[t] = current
-            chosen = (choices[t][:, None] >= cdf[self._run_offset + current]).sum(axis=1)
-            actions[t] = chosen
-            current = sampler.transition(current, chosen, moves[t])
-            next_states[t] = current
-            elapsed = elapsed + 1
-            over = elapsed >= self._max_steps
-            if any_terminal:
-                terminated[t] = ends[current]
-                truncated[t] = over & ~terminated[t]
-                over = over | terminated[t]
-            else:
-                truncated[t] = over
+            thresholds = cdf.take(self._run_offset + current, axis=0)
+            actions[t] = chosen = (choices[t][:, None] >= thresholds).sum(axis=1)
+            next_states[t] = current = sampler.transition(current, chosen, moves[t])
+            if t + 1 < soonest:
+                continue
+            terminated[t] = ends[current]
+            truncated[t] = (t + 1 >= cut) & ~terminated[t]
+            over = terminated[t] | truncated[t]
             if over.any():
                 current = np.where(over, sampler.initial(starts[t]), current)
-                elapsed = np.where(over, 0, elapsed)
-        self.states, self.elapsed = current, elapsed
+                cut = np.where(over, t + 1 + self._max_steps, cut)
+                soonest = 0 if any_terminal else int(cut.min())
+        self.states, self.elapsed = current, n_steps + self._max_steps - cut
         rewards = self._rewards(states, actions, next_states, sights)
         self._add_up(rewards, terminated | truncated)
         return Rollout(states, actions, next_states, rewards, terminated, truncated)
@@ -114,7 +115,9 @@ class TabularRollouts:
         """Mean undiscounted return (N,) of the episodes that ended since the last call; NaN if none."""
         sums, counts = self.finished.reshape(2, -1, self._n_envs).sum(axis=2)
         self.finished[:] = 0.0
-        return np.divide(sums, counts, out=np.full(sums.shape, np.nan), where=counts > 0)
+        means = np.full(sums.shape, np.nan)
+        np.divide(sums, counts, out=means, where=counts > 0)
+        return means
 
     def state(self) -> dict[str, np.ndarray]:
         """Where every row and its streams stand."""

@@ -61,7 +61,8 @@ def solve(
         seed: Of the solver's random choices.
         cache: Whether to take the policy from, and leave it in, `$IMM_RL_CACHE` (by default
             `~/.cache/imm-rl`). Entries are keyed by the model's numbers and these settings.
-        progress: Called with a `SolveProgress` after every round of the solver.
+        progress: Called with a `SolveProgress` after every round of the solver; not when the policy
+            comes from the cache.
 
     Returns:
         A policy with `lower_bound`, `upper_bound` (None where the method proves none), `gap`,

@@ -36,7 +36,7 @@ class BeliefFilter:
         if self._joint is None:
             return belief.update(beliefs, actions, observations, self._model)
         matrices = self._joint[actions * self._model.n_observations + observations]
-        after = np.matmul(beliefs[:, None, :], matrices)[:, 0, :]
+        after: FloatArray = np.matmul(beliefs[:, None, :], matrices)[:, 0, :]
         likelihood = after.sum(axis=1, keepdims=True)
         if not likelihood.all():
             return belief.update(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,9 +80,12 @@ def read(path: str | Path) -> PolicyRecord:
     if not target.is_file():
         raise invalid("policy file", "exist", str(target))
     try:
-        with np.load(target, allow_pickle=False) as archive:
+        with target.open("rb") as file:
+            archive = np.load(file, allow_pickle=False)
+            if isinstance(archive, np.ndarray):
+                raise ValueError("it is a single array")
             entries = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise InvalidInputError(
             f"policy file {target} must be an .npz of plain arrays: {error}."
         ) from error

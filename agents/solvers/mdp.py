@@ -39,7 +39,7 @@ def mdp_values(model: TabularPOMDP) -> tuple[FloatArray, FloatArray]:
         values = policy_values(model, policy, values)
         q = _one_step(model, values, model.discount)
         # Ties keep the action that stands: rounding alone must not make the policy go round in circles.
-        slack = 1e-11 * max(1.0, float(np.abs(q).max()))
+        slack = 1e-10 * float(np.abs(q).max())
         better = q.max(axis=1) > q[every, policy] + slack
         if not better.any():
             return q.max(axis=1), q
@@ -74,16 +74,16 @@ def policy_values(model: TabularPOMDP, policy: Any, start: FloatArray | None = N
 def _iterated(
     step: sp.csr_array, reward: FloatArray, discount: float, start: FloatArray | None
 ) -> FloatArray:
-    """Iterates v = r + step v until it is within 1e-12 of the largest value that is possible."""
+    """Iterates v = r + step v until it is exact to 1e-12, relative to the largest value."""
     values = np.zeros_like(reward) if start is None else start
-    # Errors shrink by γ a round, so the error is at most γ/(1−γ) times the last change.
-    enough = 1e-12 * float(np.abs(reward).max()) / discount
+    # The error is at most γ/(1−γ) times the last change; changes do not fall below rounding.
+    enough = 1e-12 * (1.0 - discount) / discount + 1e-15
     while True:
-        new = reward + step @ values
-        change = float(np.abs(new - values).max())
+        new = np.asarray(reward + step @ values)
+        change = np.abs(new - values).max()
         values = new
-        if change <= enough:
-            return np.asarray(values)
+        if change <= enough * np.abs(values).max():
+            return values
 
 
 def finite_horizon_values(

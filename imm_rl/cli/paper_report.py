@@ -149,17 +149,13 @@ def figure_2_picture(path: Path, points: Sequence[Point], published: dict[Key, P
         # Bars of four curves at one abscissa would hide each other: set them side by side.
         x = [p.epochs + (shift - 1.5) * 2.5 for p in mine]
         _bars(axes, x, mine, label=LABELS[curve], color=colour, marker=marker, linestyle=dash)
-        theirs = [
-            (p.epochs, published[(curve, p.epochs)].mean)
-            for p in mine
-            if (curve, p.epochs) in published
-        ]
-        if theirs:
-            axes.plot(
-                *zip(*theirs, strict=True), linestyle="none", marker="x", color=colour, markersize=7
-            )
+        theirs = [published.get((curve, p.epochs)) for p in mine]
+        marks = [(at, q.mean) for at, q in zip(x, theirs, strict=True) if q is not None]
+        if marks:
+            at, means = zip(*marks, strict=True)
+            axes.plot(at, means, linestyle="none", marker="x", color="0.35", markersize=7, zorder=5)
     if published:
-        axes.plot([], [], linestyle="none", marker="x", color="0.3", label="published mean")
+        axes.plot([], [], linestyle="none", marker="x", color="0.35", label="published mean")
     axes.set_xlabel("training epochs (50 environment steps each)")
     _save(figure, axes, path)
 

@@ -6,8 +6,10 @@ import argparse
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from imm_rl.errors import InvalidInputError, invalid
+from imm_rl.files import write_text
 
 EXPERIMENTS = {
     "figure-2": "return against training length, with and without IMM (60 points)",
@@ -78,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
         report.write_csv(files[0], points, columns[1:])
         report.search_picture(files[1], points)
         note = report.search_note(points, about)
-    report.write_text(files[2], note)
+    write_text(files[2], note)
     if not args.quiet:
         print("\n".join(note.splitlines()[2:6]))
     print("\n".join(f"wrote {file}" for file in files))
@@ -98,7 +100,8 @@ class _Progress:
     """A bar on a terminal, a line every tenth elsewhere."""
 
     def __init__(self, title: str) -> None:
-        self._title, self._bar, self._tenth = title, None, -1
+        self._title, self._tenth = title, -1
+        self._bar: Any = None
         self._terminal = sys.stderr.isatty()
 
     def __call__(self, done: int, total: int) -> None:

@@ -1,0 +1,106 @@
+"""The command `imm-rl`: picks the sub-command, and turns errors into one line and an exit code.
+
+Exit codes: 0; 2 bad input; 1 a run that failed; 130 after Ctrl-C. Each sub-command is a module with
+`add_arguments(parser)` and `run(args) -> int`, imported when it is asked for; what such a module needs
+beyond the standard library it imports within `run`, so that every `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from imm_rl.errors import ImmRlError, InvalidInputError, unknown_name
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "train": ("imm_rl.cli.train", "train an agent with the help of a policy that sees less"),
+    "solve": ("imm_rl.cli.solve", "solve a POMDP and keep the policy"),
+    "evaluate": ("imm_rl.cli.evaluate", "say what a run or a policy earns"),
+    "envs": ("imm_rl.cli.envs", "list the environments and their options"),
+    "reproduce": ("imm_rl.cli.reproduce", "remake a figure or table of the paper"),
+}
+
+INTERRUPTED = 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command line and returns its exit code.
+
+    Args:
+        argv: The words after `imm-rl`; default: those of this process.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    command = arguments[0] if arguments and arguments[0] in COMMANDS else ""
+    name = f"imm-rl {command}".strip()
+    _make_streams_safe()
+    try:
+        return _run(command, arguments)
+    except SystemExit as done:  # argparse after --help or --version
+        return int(done.code or 0)
+    except KeyboardInterrupt:
+        return _complain(name, "interrupted", INTERRUPTED)
+    except BrokenPipeError:  # `imm-rl envs | head -1`
+        # Python flushes stdout once more at its end; give it something that takes it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except InvalidInputError as error:
+        return _complain(name, str(error), 2)
+    except (ImmRlError, OSError) as error:
+        return _complain(name, str(error), 1)
+
+
+def _run(command: str, arguments: list[str]) -> int:
+    if not command:
+        return _without_command(arguments)
+    from imm_rl.cli.parser import Parser
+
+    path, summary = COMMANDS[command]
+    module = importlib.import_module(path)
+    parser = Parser(prog=f"imm-rl {command}", description=f"{summary[0].upper()}{summary[1:]}.")
+    module.add_arguments(parser)
+    args = parser.parsed(arguments[1:])
+    args.command_line = ["imm-rl", *arguments]
+    # `--env my_module:factory` means a module of the folder one stands in; installed ones come first.
+    if os.getcwd() not in sys.path and "" not in sys.path:
+        sys.path.append(os.getcwd())
+    return int(module.run(args))
+
+
+def _without_command(arguments: list[str]) -> int:
+    """Help, version, or a first word that is no command."""
+    import imm_rl
+    from imm_rl.cli.parser import Parser
+
+    if arguments and not arguments[0].startswith("-"):
+        raise unknown_name("command", arguments[0], COMMANDS)
+    width = max(map(len, COMMANDS))
+    listed = "\n".join(f"  {name:<{width}}  {text}" for name, (_, text) in COMMANDS.items())
+    parser = Parser(
+        prog="imm-rl",
+        usage="imm-rl COMMAND [options]",
+        description=(
+            "Induced Model Matching: train an agent that sees more, helped by a policy that sees less."
+            f"\n\ncommands:\n{listed}"
+        ),
+        epilog="Start with: imm-rl train --env tiger\nEach command has its own help: imm-rl train --help",
+    )
+    parser.add_argument("--version", action="version", version=f"imm-rl {imm_rl.__version__}")
+    parser.parsed(arguments)
+    parser.print_help()
+    return 0
+
+
+def _complain(name: str, message: str, code: int) -> int:
+    """One line on stderr, whatever the message."""
+    print(f"{name}: error: {' '.join(message.split())}", file=sys.stderr)
+    return code
+
+
+def _make_streams_safe() -> None:
+    """Lets λ and → through to terminals that cannot show them, as ?, instead of failing."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="replace")

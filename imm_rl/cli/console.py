@@ -1,0 +1,126 @@
+"""What sub-commands print: results, notes, and the progress of a training."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from imm_rl.runs import to_json
+
+
+class Console:
+    """Prints for a person, or one JSON object for a program.
+
+    Args:
+        json_only: stdout gets the JSON alone; what is meant for people goes to stderr.
+        quiet: No notes and no progress.
+    """
+
+    def __init__(self, *, json_only: bool = False, quiet: bool = False) -> None:
+        self.json_only, self.quiet = json_only, quiet
+
+    def say(self, text: str) -> None:
+        """A result."""
+        if not (self.json_only and self.quiet):
+            print(text, file=sys.stderr if self.json_only else sys.stdout, flush=True)
+
+    def note(self, text: str) -> None:
+        """What `--quiet` leaves out."""
+        if not self.quiet:
+            self.say(text)
+
+    def result(self, values: Mapping[str, Any], text: str) -> None:
+        """The outcome of a command, in the form that was asked for."""
+        if self.json_only:
+            print(to_json(values), end="", flush=True)
+        else:
+            self.say(text)
+
+
+class Progress:
+    """A bar where stderr is a terminal, else a line for every evaluation.
+
+    Args:
+        console: Where lines go.
+        total: Environment steps of each run.
+        done: Those taken already.
+    """
+
+    def __init__(self, console: Console, total: int, done: int) -> None:
+        self._console, self._total = console, total
+        self._bar: Any = None
+        if not console.quiet and sys.stderr.isatty():
+            from tqdm import tqdm  # late: only terminals need it
+
+            self._bar = tqdm(
+                total=total,
+                initial=done,
+                unit=" steps",
+                unit_scale=True,
+                leave=False,
+                smoothing=0.1,
+            )
+
+    def update(self, env_steps: int) -> None:
+        """After every update of the agent."""
+        if self._bar is not None:
+            self._bar.update(min(env_steps, self._total) - self._bar.n)
+
+    def evaluated(self, env_steps: int, values: Mapping[str, str], speed: float) -> None:
+        """After every evaluation; speed in environment steps a second, of which a bar has its own."""
+        shown = "   ".join(f"{name} {value}" for name, value in values.items())
+        if self._bar is not None:
+            self._bar.set_postfix_str(shown)
+        else:
+            width = len(f"{self._total:,}")
+            self._console.note(
+                f"{env_steps:>{width},}/{self._total:,} steps   {shown}   {speed:,.0f} steps/s"
+            )
+
+    def close(self) -> None:
+        """Takes the bar away."""
+        if self._bar is not None:
+            self._bar.close()
+
+
+def number(value: float) -> str:
+    """Four or so figures, as tables show them."""
+    if not math.isfinite(value):
+        return "?"
+    if abs(value) >= 1000.0:
+        return f"{value:,.0f}"
+    return f"{value:.{1 if abs(value) >= 100.0 else 2 if abs(value) >= 10.0 else 3}f}"
+
+
+def interval(ends: Sequence[float | None]) -> str:
+    """`[lo, hi]`, or nothing where a single value has none."""
+    low, high = ends
+    if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):
+        return ""
+    return f"[{number(low)}, {number(high)}]"
+
+
+def table(rows: Sequence[Sequence[str]], left: Sequence[int] = (0,)) -> str:
+    """Columns two spaces apart, the first row a head; columns are right-aligned but those in `left`."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        "  ".join(
+            cell.ljust(width) if i in left else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+    return "\n".join(lines)
+
+
+def ranges(numbers: Sequence[int]) -> str:
+    """Whole numbers in the form that `--seeds` takes: `0-9`, `3,4`."""
+    parts: list[list[int]] = []
+    for n in numbers:
+        if parts and n == parts[-1][-1] + 1:
+            parts[-1].append(n)
+        else:
+            parts.append([n])
+    return ",".join(f"{p[0]}-{p[-1]}" if len(p) > 2 else ",".join(map(str, p)) for p in parts)

@@ -1,0 +1,105 @@
+"""`--restricted`: from a text to the restricted policy.
+
+none                 train without
+pomdp, qmdp, ...     solve the pair's restricted model (solutions are cached)
+PATH.npz             a policy that `imm-rl solve --out` or a run left
+module:factory       called with the restricted model; returns an object with
+                     n_states, n_actions, name and probs(beliefs (N, S)) -> (N, A)
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from imm_rl.errors import ImmRlError, InvalidInputError, invalid, unknown_name
+
+if TYPE_CHECKING:
+    from imm_rl.agents.restricted.base import RestrictedPolicy
+    from imm_rl.envs.pair import EnvPair
+
+
+def check(text: str, pair: EnvPair) -> None:
+    """Refuses what cannot be made for this pair, as far as that shows without solving.
+
+    Raises:
+        InvalidInputError: No such name, file or factory; or a file for another model.
+    """
+    from imm_rl.agents.solve import solver_names
+
+    if text == "none" or text in solver_names():
+        return
+    if is_file(text):
+        from_file(text, pair)
+    elif ":" in text:
+        _factory(text)
+    else:
+        error = unknown_name("restricted policy", text, ["none", *solver_names()])
+        raise InvalidInputError(f"{error} Or give PATH.npz or module:factory.")
+
+
+def make(text: str, pair: EnvPair, temperature: float | None) -> RestrictedPolicy | None:
+    """The policy that a text means; solving may take a while.
+
+    Raises:
+        InvalidInputError: See `check`; or the temperature does not apply.
+    """
+    from imm_rl.agents.solve import solve, solver_names
+
+    policy: Any
+    if text == "none":
+        return None
+    if text in solver_names():
+        policy = solve(pair.restricted_model, text)
+    elif is_file(text):
+        policy = from_file(text, pair)
+    else:
+        policy = _made(text, pair)
+    if temperature is None:
+        return policy  # type: ignore[no-any-return]  # IMMReinforce checks it
+    if not hasattr(policy, "with_"):
+        raise InvalidInputError(
+            f"temperature is {temperature}, and the policy of {text!r} has none. Give up one."
+        )
+    return policy.with_(temperature=temperature)  # type: ignore[no-any-return]
+
+
+def is_file(text: str) -> bool:
+    """Whether a text names a policy file rather than a solver or a factory."""
+    return text.lower().endswith(".npz")
+
+
+def from_file(path: str | Path, pair: EnvPair) -> Any:
+    """The policy in a file, to look ahead in the pair's restricted model."""
+    from imm_rl.agents.restricted.alpha_vectors import AlphaVectorPolicy
+
+    if not Path(path).is_file():
+        raise InvalidInputError(f"there is no policy file {path}.")
+    return AlphaVectorPolicy.load(path, pair.restricted_model)
+
+
+def _made(text: str, pair: EnvPair) -> Any:
+    try:
+        return _factory(text)(pair.restricted_model)
+    except ImmRlError:
+        raise
+    except Exception as error:  # of the user's code
+        raise InvalidInputError(
+            f"restricted policy {text!r} cannot be made: {type(error).__name__}: {error}"
+        ) from error
+
+
+def _factory(text: str) -> Callable[..., Any]:
+    name, _, attribute = text.partition(":")
+    try:
+        found = getattr(importlib.import_module(name), attribute)
+    except Exception as error:  # whatever importing a user's module raises
+        raise InvalidInputError(
+            f"cannot import restricted policy {text!r}: {type(error).__name__}: {error}. "
+            "Give module:factory of a module that Python can import from here."
+        ) from error
+    if not callable(found):
+        raise invalid(f"restricted policy {text!r}", "be callable", found)
+    return found  # type: ignore[no-any-return]

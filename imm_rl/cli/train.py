@@ -1,0 +1,248 @@
+"""`imm-rl train`: from an environment to a trained agent, its curves and its summary."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import shlex
+import textwrap
+from typing import TYPE_CHECKING, Any
+
+from imm_rl.cli.options import add_config, add_json, add_quiet
+from imm_rl.errors import InvalidInputError, RunFailedError
+from imm_rl.runs import RunFolder, check_writable, file_name, read_yaml
+
+if TYPE_CHECKING:
+    from imm_rl.agents.restricted.base import RestrictedPolicy
+    from imm_rl.cli.console import Console
+    from imm_rl.cli.train_config import TrainConfig
+    from imm_rl.envs.pair import EnvPair
+
+EPILOG = """\
+schedules of λ:
+  0.25, ratio:0.2, linear:1->0@0.5, cosine:1->0@0.5, exp:1,half=0.1, paper, target-kl:0.05, aligned:1
+
+examples:
+  imm-rl train --env tiger
+  imm-rl train --env grid --preset paper --seeds 0-9
+  imm-rl train --env model.POMDP --restricted qmdp --lambda linear:2->0@0.5 --steps 2e4
+  imm-rl train --resume runs/tiger/reinforce-pomdp-1
+"""
+
+_WITH_RESUME = ("resume", "json", "quiet", "command_line")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the options."""
+    parser.description = (
+        "Trains an agent that sees the state, helped by a policy that sees less, and leaves curves,\n"
+        "checkpoints, the trained policy and a summary in a folder of its own.\n"
+        "Values are taken from: defaults < --preset < --config < --fast < options."
+    )
+    parser.epilog = EPILOG
+    add_config(parser)
+    run = parser.add_argument_group("running")
+    run.add_argument(
+        "--config", metavar="FILE", help="YAML file; keys are option names with _ for -"
+    )
+    run.add_argument(
+        "--fast", action="store_true", help="a small run of seconds, to try things out"
+    )
+    run.add_argument("--dry-run", action="store_true", help="check everything, train nothing")
+    run.add_argument(
+        "--print-config", action="store_true", help="print the whole configuration as YAML"
+    )
+    run.add_argument("--resume", metavar="DIR", help="go on with a run that was stopped")
+    add_json(run)
+    add_quiet(run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Trains, or does what was asked for instead."""
+    _refuse_conflicts(args)
+
+    from imm_rl.cli import restricted
+    from imm_rl.cli.console import Console
+    from imm_rl.cli.train_config import DEFAULTS, resolve, setting_names
+
+    console = Console(json_only=args.json, quiet=args.quiet)
+    if args.resume is not None:
+        return _resume(RunFolder.open(args.resume), console)
+    given = {key: getattr(args, key) for key in [*DEFAULTS, *setting_names()]}
+    flags = {key: value for key, value in given.items() if value is not None}
+    file = {} if args.config is None else read_yaml(args.config)
+    config, pair = resolve(flags, file, source=args.config or "", fast=args.fast)
+    restricted.check(config.restricted, pair)
+    if args.print_config:
+        print(config.to_yaml(), end="")
+        return 0
+    if args.dry_run:
+        check_writable(config.logdir)
+        console.say(_plan(config, pair))
+        console.say("dry run: all of this is in order, and nothing was trained")
+        return 0
+    files = {
+        "config.yaml": config.to_yaml(),
+        "command.txt": shlex.join(args.command_line) + "\n",
+        "versions.json": _versions(),
+    }
+    name = f"{config.agent}-{_short(config.restricted)}"
+    folder = RunFolder.create(config.logdir, _short(config.env), name, files)
+    return _train(config, pair, folder, console)
+
+
+def _refuse_conflicts(args: argparse.Namespace) -> None:
+    if args.observe is not None:
+        raise InvalidInputError(
+            "--observe chooses what the restricted view of a Gymnasium environment sees; only tabular "
+            "environments are served yet, and their model says what is observed. Leave it out."
+        )
+    if args.resume is not None:
+        others = [
+            k for k, v in vars(args).items() if k not in _WITH_RESUME and v not in (None, False)
+        ]
+        if others:
+            listed = ", ".join(f"--{k.replace('_', '-')}" for k in others)
+            raise InvalidInputError(
+                f"--resume goes on with the run's own configuration and cannot be combined with "
+                f"{listed}. Leave it out, or start a new run."
+            )
+    if args.print_config and args.dry_run:
+        raise InvalidInputError(
+            "--print-config and --dry-run exclude each other. Give one of them."
+        )
+    if args.json and (args.print_config or args.dry_run):
+        other = "--print-config" if args.print_config else "--dry-run"
+        raise InvalidInputError(f"--json prints a run's summary, and {other} runs nothing.")
+
+
+def _resume(folder: RunFolder, console: Console) -> int:
+    from imm_rl.cli.summary import report
+    from imm_rl.cli.train_config import resolve
+
+    if folder.finished:
+        summary = folder.summary()
+        console.note(f"the run {folder.path} is finished")
+        console.result(summary, report(summary, folder))
+        console.say(f"run folder: {folder.path}")
+        return 0
+    config, pair = resolve({}, folder.config(), source=str(folder.path / "config.yaml"))
+    return _train(config, pair, folder, console)
+
+
+def _train(config: TrainConfig, pair: EnvPair, folder: RunFolder, console: Console) -> int:
+    """Trains in the folder, from its checkpoint if there is one; returns the exit code."""
+    console.say(f"run folder: {folder.path}")
+    resume = f"imm-rl train --resume {shlex.quote(str(folder.path))}"
+    try:
+        summary = _trained(config, pair, folder, console)
+    except KeyboardInterrupt:
+        summary = None
+    except RunFailedError as error:
+        raise RunFailedError(f"{error} The run's files are in {folder.path}") from error
+    if summary is None:
+        console.say(f"stopped; go on with: {resume}")
+        return 130
+    from imm_rl.cli.summary import report
+
+    console.result(summary, report(summary, folder))
+    console.say(f"run folder: {folder.path}")
+    return 0
+
+
+def _trained(
+    config: TrainConfig, pair: EnvPair, folder: RunFolder, console: Console
+) -> dict[str, Any] | None:
+    """The summary, or None after Ctrl-C."""
+    from imm_rl.cli.console import interval, number
+    from imm_rl.cli.summary import measure_yardsticks
+    from imm_rl.cli.training import Training
+
+    console.note(_plan(config, pair))
+    policy = _restricted_policy(config, pair, folder)
+    yardsticks = measure_yardsticks(config, pair, policy)
+    if policy is not None and yardsticks.restricted is not None:
+        mean, *ends = yardsticks.restricted
+        console.note(f"restricted policy: {_about(policy)}; earns {number(mean)} {interval(ends)}")
+    console.note(f"optimum for who sees the state: {number(yardsticks.oracle)}")
+    training = Training(config, pair, policy, folder, console)
+    if training.agent.env_steps:
+        console.note(f"going on at {training.agent.env_steps:,} steps")
+    return training.finish(yardsticks) if training.learn() else None
+
+
+def _restricted_policy(
+    config: TrainConfig, pair: EnvPair, folder: RunFolder
+) -> RestrictedPolicy | None:
+    """The run's restricted policy: the one in its folder, else a new one that is left there."""
+    from imm_rl.agents.restricted.alpha_vectors import AlphaVectorPolicy
+    from imm_rl.cli import restricted
+
+    if folder.restricted.is_file():
+        return AlphaVectorPolicy.load(folder.restricted, pair.restricted_model)
+    policy = restricted.make(config.restricted, pair, config.temperature)
+    if isinstance(policy, AlphaVectorPolicy):
+        policy.save(folder.restricted)
+    return policy
+
+
+def _plan(config: TrainConfig, pair: EnvPair) -> str:
+    """What is going to run."""
+    from imm_rl.cli.console import ranges
+    from imm_rl.cli.values import plain
+
+    model = pair.model
+    drawn = " (drawn)" if config.seeds_drawn else ""
+    temperature = "" if config.temperature is None else f" at temperature {config.temperature:g}"
+    settings = ", ".join(
+        f"{name} {plain(value)}"
+        for name, value in dataclasses.asdict(config.settings).items()
+        if value is not None  # as the environment says
+    )
+    lines = [
+        f"environment: {config.env}, {model.n_states} states, {model.n_actions} actions, "
+        f"{model.n_observations} observations, γ {model.discount:g}, episodes of {pair.max_steps} steps",
+        f"agent: {config.agent} with restricted policy {config.restricted}{temperature}, "
+        f"λ {config.imm_lambda}",
+        f"training: {config.steps:,} steps, {'seed' if len(config.seeds) == 1 else 'seeds'} "
+        f"{ranges(config.seeds)}{drawn}, device {config.device}, preset {config.preset}",
+        textwrap.fill(f"settings: {settings}", 100, subsequent_indent="  "),
+    ]
+    return "\n".join(lines)
+
+
+def _about(policy: Any) -> str:
+    """Name, bounds and notes of a policy, as far as it has them."""
+    from imm_rl.cli.console import number
+
+    parts = [str(policy.name)]
+    low, high = (getattr(policy, name, None) for name in ("lower_bound", "upper_bound"))
+    if low is not None and high is not None:
+        parts.append(f"value at the start between {number(low)} and {number(high)}")
+    if getattr(policy, "seconds", None) is not None:
+        parts.append(f"solved in {policy.seconds:.1f} s")
+    return ", ".join([*parts, *getattr(policy, "notes", ())])
+
+
+def _short(text: str) -> str:
+    """An environment or restricted policy as a folder name: files by their name alone."""
+    target, bracket, options = text.partition("(")
+    if target.lower().endswith((".pomdp", ".npz")):
+        target = target.replace("\\", "/").rpartition("/")[2].rpartition(".")[0]
+    return file_name(target + bracket + options)
+
+
+def _versions() -> str:
+    import platform
+    from importlib.metadata import PackageNotFoundError, version
+
+    from imm_rl import __version__
+    from imm_rl.runs import to_json
+
+    found: dict[str, str | None] = {"imm-rl": __version__, "python": platform.python_version()}
+    for package in ("numpy", "scipy", "torch", "gymnasium", "tensorboard"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = None
+    return to_json({**found, "platform": platform.platform()})

@@ -1,0 +1,132 @@
+"""From what users write, on the command line or in a YAML file, to checked values.
+
+Every function takes the option's name, for the error, and a text or what YAML made of one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from typing import TYPE_CHECKING, Any
+
+from imm_rl.errors import InvalidInputError, invalid
+
+if TYPE_CHECKING:
+    from imm_rl.agents.settings import ReinforceSettings
+
+_SEEDS = "be whole numbers ≥ 0 such as 3, 0-9 or 3,4,7"
+MOST_SEEDS = 10_000
+"""More in one run is a slip of the keyboard, and would fill the memory."""
+
+WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+
+
+def count(name: str, value: Any) -> int:
+    """A whole number ≥ 1; 20000, 20_000 and 2e4 are the same."""
+    constraint = "be a whole number ≥ 1, such as 20000, 20_000 or 2e4"
+    number = _number(value)
+    if number is None or not number.is_integer() or number < 1:
+        raise invalid(name, constraint, value)
+    return int(number)
+
+
+def whole(name: str, value: Any) -> int:
+    """A whole number ≥ 0."""
+    number = _number(value)
+    if number is None or not number.is_integer() or number < 0:
+        raise invalid(name, "be a whole number ≥ 0", value)
+    return int(number)
+
+
+def real(name: str, value: Any) -> float:
+    """A finite number; its range is checked by whoever uses it."""
+    number = _number(value)
+    if number is None:
+        raise invalid(name, "be a number", value)
+    return number
+
+
+def positive(name: str, value: Any) -> float:
+    """A finite number > 0."""
+    number = _number(value)
+    if number is None or number <= 0.0:
+        raise invalid(name, "be a number > 0", value)
+    return number
+
+
+def text(name: str, value: Any) -> str:
+    """A text that is not empty."""
+    if not isinstance(value, str) or not value.strip():
+        raise invalid(name, "be a text", value)
+    return value.strip()
+
+
+def seeds(name: str, value: Any) -> tuple[int, ...]:
+    """Different seeds: `3`, `0-9`, `3,4`, `0-3,7`, or a list of numbers."""
+    parts = value.split(",") if isinstance(value, str) else value
+    if isinstance(parts, int):
+        parts = [parts]
+    if not isinstance(parts, (list, tuple)) or not parts:
+        raise invalid(name, _SEEDS, value)
+    found: list[int] = []
+    for part in parts:
+        match = re.fullmatch(r"\s*(\d{1,18})\s*(?:-\s*(\d{1,18})\s*)?", str(part))
+        if match is None:
+            raise invalid(name, _SEEDS, value)
+        first, last = int(match[1]), int(match[2] or match[1])
+        if last < first:
+            raise invalid(name, "count upwards in a range", value)
+        if last - first >= MOST_SEEDS:
+            raise invalid(name, f"be at most {MOST_SEEDS:,} seeds", value)
+        found += range(first, last + 1)
+    if len(set(found)) != len(found):
+        raise invalid(name, "all differ", value)
+    return tuple(found)
+
+
+def settings(values: dict[str, Any]) -> ReinforceSettings:
+    """`ReinforceSettings` of what users gave for its fields; texts are read by the field's type."""
+    from imm_rl.agents.settings import ReinforceSettings
+
+    kinds = {field.name: str(field.type) for field in dataclasses.fields(ReinforceSettings)}
+    return ReinforceSettings(
+        **{name: _typed(name, kinds[name], value) for name, value in values.items()}
+    )
+
+
+def plain(value: Any) -> Any:
+    """A setting as YAML and JSON write it."""
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _typed(name: str, kind: str, value: Any) -> Any:
+    """A text read as `kind`, the field's annotation; what YAML has typed is left to the field's check."""
+    if isinstance(value, list):
+        return tuple(value)
+    if not isinstance(value, str) or kind == "str":
+        return value
+    if kind.endswith("| None") and value.lower() in ("none", "null"):
+        return None
+    if kind.startswith("tuple"):
+        return tuple(count(name, part) for part in value.split(","))
+    if kind.startswith("int"):
+        return count(name, value)
+    if kind.startswith("float"):
+        return real(name, value)
+    if kind == "bool":
+        if value.lower() not in WORDS:
+            raise invalid(name, "be true or false", value)
+        return WORDS[value.lower()]
+    raise InvalidInputError(f"{name} cannot be set by a text.")
+
+
+def _number(value: Any) -> float | None:
+    """The finite number that value is or spells, else None."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None

@@ -1,0 +1,258 @@
+"""Run folders: what a training leaves on disk, and where. `imm-rl train` writes them, others read them.
+
+    runs/<env>/<agent>-<restricted>-<n>/
+        config.yaml  command.txt  versions.json     written before anything runs
+        restricted.npz                              the restricted policy, where it can be saved
+        checkpoints/latest.npz                      where a stopped run goes on
+        progress.csv  events.out.tfevents.*         curves; of several seeds in seed_<k>/
+        model.zip  summary.json                     the result; of several seeds in seed_<k>/ as well
+        summary.json                                of all seeds; says that the run is finished
+
+Every file is written whole or not at all, so a run may be killed at any moment.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from imm_rl.errors import InvalidInputError
+from imm_rl.files import write_text
+
+CONFIG, SUMMARY, MODEL = "config.yaml", "summary.json", "model.zip"
+_LONGEST_NAME = 60
+
+
+class RunFolder:
+    """One run's folder.
+
+    Attributes:
+        path: The folder.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+
+    @classmethod
+    def create(cls, logdir: str | Path, env: str, name: str, files: Mapping[str, str]) -> RunFolder:
+        """Makes `<logdir>/<env>/<name>-<n>/` with the next free number n, and `files` in it.
+
+        The folder is filled under a temporary name and then renamed, so that runs started together
+        get different numbers and a folder without its configuration is never seen.
+
+        Args:
+            logdir: Made if need be.
+            env: Environment, as users wrote it; made fit for a file name.
+            name: Agent and restricted policy, likewise.
+            files: File name -> text.
+
+        Raises:
+            InvalidInputError: The folder cannot be written.
+        """
+        parent = Path(logdir) / file_name(env)
+        stem = file_name(name)
+        staged = parent / f".{stem}.{secrets.token_hex(8)}"
+        try:
+            parent.mkdir(parents=True, exist_ok=True)
+            staged.mkdir()
+            for file, text in files.items():
+                write_text(staged / file, text)
+            number = _last_number(parent, stem) + 1
+            while not _renamed(staged, parent / f"{stem}-{number}"):
+                number += 1
+        except OSError as error:
+            raise InvalidInputError(
+                f"cannot write a run folder below {logdir}: {error.strerror or error}. "
+                "Give --logdir a folder that can be written."
+            ) from None
+        finally:
+            shutil.rmtree(staged, ignore_errors=True)  # gone already where it was renamed
+        return cls(parent / f"{stem}-{number}")
+
+    @classmethod
+    def open(cls, path: str | Path) -> RunFolder:
+        """The run folder at a path.
+
+        Raises:
+            InvalidInputError: No such folder, or none of a run.
+        """
+        folder = cls(path)
+        if not folder.path.is_dir():
+            raise InvalidInputError(f"there is no folder {path}.")
+        if not (folder.path / CONFIG).is_file():
+            raise InvalidInputError(f"{path} is no run folder: it has no {CONFIG}.")
+        return folder
+
+    @classmethod
+    def latest(cls, logdir: str | Path) -> RunFolder:
+        """The run below `logdir` that was started last.
+
+        Raises:
+            InvalidInputError: There is none.
+        """
+        found = [p for p in Path(logdir).glob(f"*/*/{CONFIG}") if not p.parent.name.startswith(".")]
+        if not found:
+            raise InvalidInputError(f"there is no run below {logdir}.")
+        return cls(max(found, key=lambda p: (p.stat().st_mtime_ns, str(p))).parent)
+
+    @property
+    def checkpoint(self) -> Path:
+        """Where the newest checkpoint is, or will be."""
+        return self.path / "checkpoints" / "latest.npz"
+
+    @property
+    def restricted(self) -> Path:
+        """Where the restricted policy is, if it could be saved."""
+        return self.path / "restricted.npz"
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run has come to its end."""
+        return (self.path / SUMMARY).is_file()
+
+    def config(self) -> dict[str, Any]:
+        """The run's configuration.
+
+        Raises:
+            InvalidInputError: It cannot be read.
+        """
+        return read_yaml(self.path / CONFIG)
+
+    def summary(self) -> dict[str, Any]:
+        """The summary of a finished run.
+
+        Raises:
+            InvalidInputError: The run is not finished, or its summary cannot be read.
+        """
+        try:
+            found = json.loads((self.path / SUMMARY).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise InvalidInputError(f"the run {self.path} is not finished.") from None
+        except (OSError, ValueError) as error:
+            raise InvalidInputError(f"cannot read {self.path / SUMMARY}: {error}") from None
+        if not isinstance(found, dict):
+            raise InvalidInputError(f"{self.path / SUMMARY} is no summary of a run.")
+        return found
+
+    def of_seed(self, seed: int, seeds: Sequence[int]) -> RunFolder:
+        """Where the files of one seed go: `seed_<k>/` below, or here where it is the only one."""
+        return self if len(seeds) == 1 else RunFolder(self.path / f"seed_{seed}")
+
+    def write_json(self, name: str, values: Mapping[str, Any]) -> None:
+        """Writes a JSON file; what is not a finite number becomes null."""
+        write_text(self.path / name, to_json(values))
+
+    def write_csv(self, name: str, rows: Iterable[Mapping[str, float]]) -> None:
+        """Writes a table whose columns are all names that occur, in order of their first use.
+
+        What is missing or not finite is left blank.
+        """
+        rows = list(rows)
+        columns = list(dict.fromkeys(name for row in rows for name in row))
+        buffer = io.StringIO()
+        writer = csv.writer(buffer, lineterminator="\n")
+        writer.writerow(columns)
+        for row in rows:
+            writer.writerow([_cell(row.get(column, math.nan)) for column in columns])
+        write_text(self.path / name, buffer.getvalue())
+
+    def remove_leftovers(self) -> None:
+        """Removes the temporary files of writers that were killed."""
+        for name in (SUMMARY, MODEL, "progress.csv", "*.npz", "*.json"):
+            for path in self.path.rglob(f".{name}.*"):
+                path.unlink(missing_ok=True)
+
+
+def check_writable(folder: str | Path, what: str = "runs") -> None:
+    """Refuses a folder that cannot be made or written, without touching the disk.
+
+    Raises:
+        InvalidInputError: It, or the folder it would be made in, is no folder or is read-only.
+    """
+    path = Path(folder).absolute()
+    while not path.exists() and path != path.parent:
+        path = path.parent
+    if not (path.is_dir() and os.access(path, os.W_OK | os.X_OK)):
+        why = "cannot be written" if path.is_dir() else "is no folder"
+        raise InvalidInputError(f"cannot write {what} to {folder}: {path} {why}.")
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """The keys and values of a YAML file.
+
+    Raises:
+        InvalidInputError: It is missing, malformed (with the line) or no mapping of names to values.
+    """
+    import yaml  # late: `imm-rl --help` needs no YAML
+
+    try:
+        found = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise InvalidInputError(f"cannot read {path}: {reason}.") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}" if mark is not None else ""
+        problem = getattr(error, "problem", None) or error
+        raise InvalidInputError(f"{path}{where}: malformed YAML: {problem}.") from None
+    if found is None:
+        return {}
+    if not isinstance(found, dict) or not all(isinstance(key, str) for key in found):
+        raise InvalidInputError(f"{path} must hold names with values, one `name: value` a line.")
+    return found
+
+
+def to_json(values: Mapping[str, Any]) -> str:
+    """JSON text with a final newline; what is not a finite number becomes null."""
+    text = json.dumps(_finite(values), indent=2, ensure_ascii=False, allow_nan=False)
+    # Lists of numbers on one line: a curve has hundreds of them. Texts have no bare line ends.
+    return (
+        re.sub(r'\[\n\s+([^][{}"]*)\n\s+\]', lambda m: f"[{' '.join(m[1].split())}]", text) + "\n"
+    )
+
+
+def file_name(text: str) -> str:
+    """A text made fit for the name of a file or folder: letters, digits, `.`, `_` and `-`."""
+    kept = re.sub(r"[^A-Za-z0-9._]+", "-", text).strip("-.")[:_LONGEST_NAME].rstrip("-.")
+    return kept or "unnamed"
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(entry) for entry in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def _cell(value: float) -> str:
+    if isinstance(value, int):
+        return str(value)
+    return repr(float(value)) if math.isfinite(value) else ""
+
+
+def _last_number(parent: Path, stem: str) -> int:
+    numbers = [re.fullmatch(re.escape(stem) + r"-(\d+)", p.name) for p in parent.iterdir()]
+    return max((int(match[1]) for match in numbers if match), default=0)
+
+
+def _renamed(staged: Path, target: Path) -> bool:
+    """Whether the staged folder got this name; somebody else may have taken it meanwhile."""
+    try:
+        os.rename(staged, target)
+    except OSError:
+        if target.exists():
+            return False
+        raise
+    return True

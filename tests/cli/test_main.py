@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import importlib
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import imm_rl
+from imm_rl import cli
+
+HEAVY = ("torch", "scipy", "gymnasium", "stable_baselines3", "tensorboard", "matplotlib", "tqdm")
+
+
+def _python(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, *words], capture_output=True, text=True, check=False)
+
+
+def test_help_lists_every_command(imm_rl_command: Callable[..., Any]) -> None:
+    outcome = imm_rl_command("--help")
+
+    assert outcome.code == 0
+    assert all(name in outcome.out for name in cli.COMMANDS)
+    assert imm_rl_command().out == outcome.out
+
+
+def test_version_is_printed(imm_rl_command: Callable[..., Any]) -> None:
+    assert imm_rl_command("--version").out == f"imm-rl {imm_rl.__version__}\n"
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_every_command_has_help_and_a_module(imm_rl_command: Callable[..., Any], name: str) -> None:
+    module = importlib.import_module(cli.COMMANDS[name][0])
+
+    outcome = imm_rl_command(name, "--help")
+
+    assert outcome.code == 0
+    assert outcome.out.startswith(f"usage: imm-rl {name}")
+    assert callable(module.run)
+
+
+@pytest.mark.parametrize("words", [["--help"], *([name, "--help"] for name in cli.COMMANDS)])
+def test_help_imports_nothing_heavy(words: list[str]) -> None:
+    code = (
+        f"import sys; from imm_rl.cli import main; code = main({words!r}); "
+        f"found = [name for name in {HEAVY!r} if name in sys.modules]; "
+        "sys.exit(f'imports {found}' if found else code)"
+    )
+
+    done = _python("-c", code)
+
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_help_answers_at_once() -> None:
+    seconds = []
+    for _ in range(3):  # the best of three: other programs run on this machine
+        start = time.perf_counter()
+        _python("-c", "from imm_rl.cli import main; main(['--help'])")
+        seconds.append(time.perf_counter() - start)
+
+    assert min(seconds) < 0.7
+
+
+def test_a_closed_pipe_ends_the_command_without_noise() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "wb") as closed:
+        done = subprocess.run(
+            [
+                sys.executable,
+                "-c",
+                "import sys; from imm_rl.cli import main; sys.exit(main(['envs']))",
+            ],
+            stdout=closed,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+
+    assert (done.returncode, done.stderr) == (1, "")
+
+
+def test_output_survives_a_terminal_without_greek() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", "from imm_rl.cli import main; main(['envs'])"],
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.stderr == ""
+    assert "tiger" in done.stdout
+
+
+def test_interruption_is_a_line_and_130(
+    imm_rl_command: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(args: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("imm_rl.cli.envs.run", interrupted)
+
+    outcome = imm_rl_command("envs")
+
+    assert outcome == (130, "", "imm-rl envs: error: interrupted\n")
+
+
+def test_a_full_disk_is_a_line_and_1(
+    imm_rl_command: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(args: object) -> int:
+        raise OSError(28, "No space left on device", "runs/a")
+
+    monkeypatch.setattr("imm_rl.cli.envs.run", full)
+
+    outcome = imm_rl_command("envs")
+
+    assert outcome.code == 1
+    assert outcome.err == ("imm-rl envs: error: [Errno 28] No space left on device: 'runs/a'\n")
+
+
+def test_main_returns_its_code_and_reads_the_process_arguments(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["imm-rl", "--version"])
+
+    assert cli.main() == 0
+    assert capsys.readouterr().out.startswith("imm-rl ")

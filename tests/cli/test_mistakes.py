@@ -1,0 +1,206 @@
+"""Every mistake is one clear line on stderr and exit code 2, and leaves nothing on the disk."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+Command = Callable[..., Any]
+
+HEAD = "discount: 0.95\nvalues: reward\nstates: 2\nactions: 2\nobservations: 2\n"
+FILES = {
+    "rows.POMDP": HEAD
+    + "T: 0\n0.5 0.4\n0.5 0.5\nT: 1 identity\nO: * uniform\nR: * : * : * : * 1\n",
+    "negative.POMDP": HEAD + "T: *\n-0.5 1.5\n0.5 0.5\nO: * uniform\nR: * : * : * : * 1\n",
+    "discount.POMDP": HEAD.replace("0.95", "1.95") + "T: * uniform\nO: * uniform\n",
+    "malformed.POMDP": HEAD + "T: * uniform\nO: * unifrom\n",
+    "malformed.yaml": "env: [tiger\nsteps: 3\n",
+    "unknown.yaml": "env: tiger\nstepz: 3\n",
+    "typed.yaml": "env: tiger\nsteps: many\n",
+    "list.yaml": "- env\n- tiger\n",
+    "file": "",
+    "garbage.npz": "no archive",
+    "garbage.zip": "no archive",
+    "empty/notes.txt": "",
+}
+
+MISTAKES = [
+    # command
+    ("trian", "unknown command 'trian'. Did you mean 'train'?"),
+    ("--evn", "unknown option '--evn'"),
+    # names
+    ("train", "no environment is given"),
+    ("train --env tigr", "unknown environment 'tigr'. Did you mean 'tiger'?"),
+    ("train --env 'tiger(acuracy=0.8)'", "Did you mean 'accuracy'?"),
+    ("train --env 'tiger(accuracy=8)'", "accuracy must be a probability"),
+    ("train --env 'tiger(accuracy)'", "environment must be of the form"),
+    ("train --env CartPole-v1", "tabular"),
+    ("train --env nowhere:factory", "nowhere"),
+    ("train --env tiger --observe 0", "--observe"),
+    ("train --env tiger --restricted pomdb", "Did you mean 'pomdp'?"),
+    ("train --env tiger --restricted os:nothing", "cannot import restricted policy 'os:nothing'"),
+    ("train --env tiger --agent reinforc", "Did you mean 'reinforce'?"),
+    ("train --env tiger --agent ppo", "agent 'ppo' is not served yet. Use --agent reinforce."),
+    ("train --env tiger --agent a2c", "agent 'a2c' is not served yet. Use --agent reinforce."),
+    ("train --env tiger --preset papr", "Did you mean 'paper'?"),
+    ("train --env tiger --device gpu", "unknown device 'gpu'"),
+    # options
+    ("train --env tiger --sed 3", "unknown option '--sed'. Did you mean '--seeds'?"),
+    ("train --env tiger --step 3", "unknown option '--step'. Did you mean '--steps'?"),
+    ("train --env tiger --learning_rate 1", "Did you mean '--learning-rate'?"),
+    ("train --env tiger 3", "unexpected argument '3'"),
+    ("train --env tiger --steps", "--steps: expected one argument"),
+    ("train --env tiger --fast=3", "--fast: ignored explicit argument '3'"),
+    # schedules
+    ("train --env tiger --lambda linaer:1->0@0.5", "linear:1->0@0.5"),
+    ("train --env tiger --lambda -1", "at least 0; received -1.0"),
+    ("train --env tiger --lambda ratio:1", "ratio in [0, 1)"),
+    ("train --env tiger --lambda nan", "λ schedule"),
+    # values
+    ("train --env tiger --steps 0", "steps must be a whole number ≥ 1"),
+    ("train --env tiger --steps many", "steps must be a whole number ≥ 1"),
+    ("train --env tiger --steps 1.5", "steps must be a whole number ≥ 1"),
+    ("train --env tiger --seeds 3-", "seeds must be whole numbers ≥ 0"),
+    ("train --env tiger --seeds 4-2", "seeds must count upwards"),
+    ("train --env tiger --seeds 1,1", "seeds must all differ"),
+    ("train --env tiger --temperature 0", "temperature must be a number > 0"),
+    ("train --env tiger --gamma 1.5", "gamma must be in (0, 1]"),
+    ("train --env tiger --learning-rate fast", "learning_rate must be a number"),
+    ("train --env tiger --bootstrap maybe", "bootstrap must be true or false"),
+    ("train --env tiger --hidden-sizes 8,x", "hidden_sizes must be a whole number"),
+    ("train --env tiger --baseline non", "Did you mean 'none'?"),
+    # conflicts
+    ("train --env tiger --restricted none --lambda 0.5", "there is nothing to match"),
+    ("train --env tiger --restricted none --temperature 1", "restricted is 'none'"),
+    ("train --env tiger --baseline none", "bootstrap needs a critic"),
+    ("train --env tiger --dry-run --print-config", "exclude each other"),
+    ("train --env tiger --dry-run --json", "--dry-run runs nothing"),
+    ("train --env tiger --print-config --json", "--print-config runs nothing"),
+    # files
+    ("train --env none.POMDP", "none.POMDP"),
+    ("train --env malformed.POMDP", "malformed.POMDP:7"),
+    (
+        "train --env rows.POMDP",
+        "rows.POMDP:6:1: expected the row T: 0 : 0 to sum to 1; its sum is 0.9",
+    ),
+    ("train --env negative.POMDP", "-0.5"),
+    ("train --env discount.POMDP", "discount in (0, 1]"),
+    (
+        "train --env cheese --restricted tiger.npz",
+        "2 states and 3 actions; the model has 11 states",
+    ),
+    ("train --env tiger --restricted none.npz", "there is no policy file"),
+    ("train --env tiger --restricted garbage.npz", "garbage.npz"),
+    ("train --config none.yaml", "cannot read none.yaml: No such file"),
+    ("train --config malformed.yaml", "malformed.yaml, line 2: malformed YAML"),
+    ("train --config unknown.yaml", "unknown key in unknown.yaml 'stepz'. Did you mean 'steps'?"),
+    ("train --config typed.yaml", "steps must be a whole number ≥ 1"),
+    ("train --config list.yaml", "must hold names with values"),
+    ("train --env tiger --logdir file", "cannot write a run folder below file"),
+    ("train --env tiger --logdir file/runs --dry-run", "is no folder"),
+    ("train --resume none", "there is no folder none"),
+    ("train --resume empty", "empty is no run folder: it has no config.yaml"),
+    # solve
+    ("solve", "--env is missing"),
+    ("solve --env tigr", "Did you mean 'tiger'?"),
+    ("solve --env tiger --method pbvy", "Did you mean 'pbvi'?"),
+    ("solve --env tiger --time-limit 0", "--time-limit must be a number > 0"),
+    ("solve --env tiger --precision x", "--precision must be a number > 0"),
+    ("solve --env tiger --seed -1", "--seed must be a whole number ≥ 0"),
+    ("solve --env tiger --out policy.txt", "--out must be the name of an .npz file"),
+    ("solve --env tiger --out none/policy.npz", "--out must lie in a folder that exists"),
+    # evaluate
+    ("evaluate", "there is no run below runs"),
+    ("evaluate none", "there is no run or policy none"),
+    ("evaluate empty", "empty is no run folder"),
+    ("evaluate garbage.zip", "garbage.zip is no saved policy"),
+    ("evaluate garbage.npz --env tiger", "garbage.npz"),
+    ("evaluate tiger.npz", "does not say which environment it is for. Give --env"),
+    ("evaluate tiger.npz --env cheese", "2 states and 3 actions"),
+    ("evaluate tiger.npz --env tiger --episodes 0", "--episodes must be a whole number ≥ 1"),
+    ("evaluate tiger.npz --env tiger --logdir runs", "--logdir is for finding the latest run"),
+    # others
+    ("envs tigr", "Did you mean 'tiger'?"),
+    ("reproduce figure-3 --out x", "Did you mean 'figure-2'?"),
+    ("reproduce", "required"),
+]
+
+
+@pytest.fixture(scope="module")
+def policy_file(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    from imm_rl.agents.solve import solve
+    from imm_rl.envs.registry import make
+
+    path = tmp_path_factory.mktemp("policy") / "tiger.npz"
+    solve(make("tiger").model, "qmdp", cache=False).save(path)
+    return path.read_bytes()
+
+
+@pytest.fixture
+def folder(tmp_path: Path, policy_file: bytes, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name, text in FILES.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    (tmp_path / "tiger.npz").write_bytes(policy_file)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(("words", "message"), MISTAKES, ids=[words for words, _ in MISTAKES])
+def test_a_mistake_is_one_clear_line(
+    imm_rl_command: Command, folder: Path, words: str, message: str
+) -> None:
+    before = sorted(os.listdir(folder))
+
+    outcome = imm_rl_command(*shlex.split(words))
+
+    assert outcome.code == 2
+    assert outcome.out == ""
+    assert outcome.err.count("\n") == 1
+    assert re.match(r"imm-rl( \w+)?: error: ", outcome.err)
+    assert message in outcome.err
+    assert sorted(os.listdir(folder)) == before
+
+
+def test_a_cuda_device_that_is_not_there_is_one_clear_line(
+    imm_rl_command: Command, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+
+    outcome = imm_rl_command("train", "--env", "tiger", "--device", "cuda")
+
+    assert outcome.code == 2
+    assert "device 'cuda'" in outcome.err
+    assert not (folder / "runs").exists()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_without_rights_is_one_clear_line(imm_rl_command: Command, folder: Path) -> None:
+    (folder / "shut").mkdir(mode=0o500)
+
+    outcome = imm_rl_command("train", "--env", "tiger", "--logdir", "shut")
+
+    assert outcome.code == 2
+    assert "cannot write a run folder below shut: Permission denied" in outcome.err
+
+
+def test_settings_are_checked_before_anything_is_solved(
+    imm_rl_command: Command, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def solved(*args: object, **options: object) -> None:
+        raise AssertionError("solved")
+
+    monkeypatch.setattr("imm_rl.cli.restricted.make", solved)
+
+    assert imm_rl_command("train", "--env", "tiger", "--gamma", "2").code == 2
+    assert imm_rl_command("train", "--env", "tiger", "--lambda", "x").code == 2
+    assert imm_rl_command("train", "--env", "tiger", "--logdir", "file").code == 2
+    with pytest.raises(AssertionError, match="solved"):
+        imm_rl_command("train", "--env", "tiger")

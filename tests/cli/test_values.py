@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from imm_rl.cli import values
+from imm_rl.errors import InvalidInputError
+
+
+@pytest.mark.parametrize(
+    ("value", "number"),
+    [("20000", 20_000), ("20_000", 20_000), ("2e4", 20_000), (7, 7), (2e4, 20_000)],
+)
+def test_count_takes_the_ways_people_write_numbers(value: Any, number: int) -> None:
+    found = values.count("steps", value)
+
+    assert found == number
+    assert type(found) is int
+
+
+@pytest.mark.parametrize(
+    "value", ["0", "-3", "1.5", "abc", "", "nan", "inf", "1e400", True, None, [3]]
+)
+def test_count_refuses_what_is_no_number_of_things(value: Any) -> None:
+    with pytest.raises(InvalidInputError, match="steps must be a whole number ≥ 1"):
+        values.count("steps", value)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("3", (3,)),
+        ("0-3", (0, 1, 2, 3)),
+        ("3,4", (3, 4)),
+        ("5-5, 0-1", (5, 0, 1)),
+        (3, (3,)),
+        ([0, 4], (0, 4)),
+        (["0-1", 4], (0, 1, 4)),
+    ],
+)
+def test_seeds_takes_numbers_ranges_and_lists(value: Any, expected: tuple[int, ...]) -> None:
+    assert values.seeds("seeds", value) == expected
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["", "a", "3-", "-3", "3-1", "1,,2", "1,1", "0-2,1", "1.5", "0-99999999", [], True, {}, [None]],
+)
+def test_seeds_refuses_what_is_no_list_of_different_seeds(value: Any) -> None:
+    with pytest.raises(InvalidInputError, match="seeds must"):
+        values.seeds("seeds", value)
+
+
+@pytest.mark.parametrize(
+    ("function", "value"), [("positive", "0"), ("positive", "x"), ("real", "x")]
+)
+@pytest.mark.parametrize("kind", ["text", "other"])
+def test_numbers_are_checked(function: str, value: str, kind: str) -> None:
+    given: Any = value if kind == "text" else [value]
+    with pytest.raises(InvalidInputError, match="x must be a number"):
+        getattr(values, function)("x", given)
+
+
+def test_settings_reads_texts_by_the_type_of_the_field() -> None:
+    found = values.settings(
+        {
+            "hidden_sizes": "8,16",
+            "learning_rate": "1e-3",
+            "n_steps": "2e2",
+            "eval_steps": "none",
+            "bootstrap": "False",
+            "baseline": "mean",
+        }
+    )
+
+    assert found.hidden_sizes == (8, 16)
+    assert found.learning_rate == 1e-3
+    assert (found.n_steps, found.eval_steps) == (200, None)
+    assert (found.bootstrap, found.baseline) == (False, "mean")
+
+
+def test_settings_takes_what_yaml_makes_of_values() -> None:
+    found = values.settings(
+        {"hidden_sizes": [8, 16], "n_steps": None, "normalize_advantage": False}
+    )
+
+    assert (found.hidden_sizes, found.n_steps, found.normalize_advantage) == ((8, 16), None, False)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("hidden_sizes", "8,"),
+        ("hidden_sizes", "a"),
+        ("learning_rate", "fast"),
+        ("n_steps", "0"),
+        ("bootstrap", "2"),
+        ("bootstrap", 1),
+        ("gamma", "1.5"),
+        ("baseline", "mode"),
+        ("n_envs", 2.5),
+    ],
+)
+def test_settings_names_the_field_that_is_wrong(name: str, value: Any) -> None:
+    with pytest.raises(InvalidInputError, match=name):
+        values.settings({name: value})
