@@ -72,7 +72,8 @@ class IMMReinforce:
             `pair.restricted_model`; or None for plain REINFORCE.
         imm_lambda: Weight or schedule of the matching term, or a list of them: each is trained with
             each seed. Default: `DEFAULT_LAMBDA`, or 0 without a restricted policy.
-        seeds: Seeds ≥ 0. A run's numbers depend on its seed, not on the seeds beside it.
+        seeds: Seeds ≥ 0. A run draws its own seed's random numbers whatever stands beside it; only the
+            rounding of matrix products may differ with the number of runs, and grow as training goes.
         settings: How to train; the paper's are `ReinforceSettings.preset("paper")`.
         device: `auto`, `cpu` or `cuda`.
 

@@ -163,7 +163,10 @@ def test_temperature_gives_a_softmax_of_action_values() -> None:
     policy = AlphaVectorPolicy([[0.0], [np.log(3.0) * 2.0]], [0, 1], execution="vectors")
     np.testing.assert_allclose(policy.action_probs(np.ones(1), 2.0), [0.25, 0.75])
     np.testing.assert_allclose(policy.with_(temperature=2.0).probs(np.ones(1)), [0.25, 0.75])
-    assert policy.with_(temperature=2.0).with_(temperature=None).probs(np.ones(1)).tolist() == [0, 1]
+    assert policy.with_(temperature=2.0).with_(temperature=None).probs(np.ones(1)).tolist() == [
+        0,
+        1,
+    ]
 
 
 def test_temperature_survives_huge_values() -> None:
@@ -255,7 +258,9 @@ def test_save_and_load_keep_everything(tmp_path: Path) -> None:
 
 def test_save_and_load_keep_what_is_not_known(tmp_path: Path) -> None:
     loaded = AlphaVectorPolicy.load(saved(tmp_path), TIGER)
-    assert [loaded.temperature, loaded.lower_bound, loaded.upper_bound, loaded.seconds] == [None] * 4
+    assert [loaded.temperature, loaded.lower_bound, loaded.upper_bound, loaded.seconds] == [
+        None
+    ] * 4
     assert loaded.notes == ()
     np.testing.assert_array_equal(loaded.probs(UNIFORM), tiger_policy().probs(UNIFORM))
 

@@ -86,9 +86,7 @@ def test_fib_equals_qmdp_when_the_observation_is_the_state() -> None:
 def test_fib_of_a_coin_nobody_sees() -> None:
     # The coin is tossed anew each step; naming its side pays 1. Blind, every step is worth 1/2, and
     # FIB knows as much for all steps but the first: V = 1/2 + γ/2 / (1 − γ) at γ = 0.5.
-    model = TabularPOMDP(
-        np.full((2, 2, 2), 0.5), np.ones((2, 2, 1)), np.eye(2), [0.5, 0.5], 0.5
-    )
+    model = TabularPOMDP(np.full((2, 2, 2), 0.5), np.ones((2, 2, 1)), np.eye(2), [0.5, 0.5], 0.5)
     policy = solve(model, "fib", precision=1e-9)
     np.testing.assert_allclose(policy.vectors, [[1.5, 0.5], [0.5, 1.5]], atol=1e-8)
     assert policy.upper_bound == pytest.approx(1.0)

@@ -106,9 +106,7 @@ def test_backups_agree_with_pomdp_py() -> None:
     start = dict(enumerate(model.initial))
     reachable = [model.initial]
     for horizon in range(1, 4):
-        value = oracle.value(
-            start, every, every, every, moves, seen, rewards, 0.9, horizon=horizon
-        )
+        value = oracle.value(start, every, every, every, moves, seen, rewards, 0.9, horizon=horizon)
         vectors = np.zeros((1, 2))
         for _ in range(horizon):
             vectors = Backup(Dynamics(model), vectors)(np.array(reachable)).vectors
@@ -310,9 +308,13 @@ def test_pbvi_gives_the_same_policy_again(sparse: bool) -> None:
         )
     one, two = (solve(model, "pbvi", cache=False, seed=3) for _ in range(2))
     np.testing.assert_array_equal(one.vectors, two.vectors)
-    other = solve(model, "pbvi", cache=False, seed=4)
-    assert one.vectors.shape != other.vectors.shape or (one.vectors != other.vectors).any()
-    assert one.lower_bound == pytest.approx(other.lower_bound, rel=1e-3)
+
+
+def test_pbvi_of_another_seed_differs_within_the_precision() -> None:
+    model = imm_rl.make("4x3").model
+    one, two = (solve(model, "pbvi", precision=0.01, seed=seed) for seed in (0, 1))
+    assert one.vectors.shape != two.vectors.shape or (one.vectors != two.vectors).any()
+    assert one.lower_bound == pytest.approx(two.lower_bound, abs=0.02)
 
 
 def test_pbvi_out_of_time_says_so_and_keeps_its_bounds_true() -> None:

@@ -83,7 +83,9 @@ def test_policy_values_iterated_equal_factorised(monkeypatch: pytest.MonkeyPatch
     sparse = TabularPOMDP(parts, seen, reward, np.eye(30)[0], 0.99)
     policy = rng.integers(2, size=30)
     monkeypatch.setattr(mdp, "DIRECT_STATES", 10)
-    np.testing.assert_allclose(policy_values(sparse, policy), policy_values(dense, policy), atol=1e-11)
+    np.testing.assert_allclose(
+        policy_values(sparse, policy), policy_values(dense, policy), atol=1e-11
+    )
     np.testing.assert_allclose(mdp_values(sparse)[1], mdp_values(dense)[1], atol=1e-11)
 
 

@@ -103,7 +103,7 @@ def test_lambda_0_beside_other_weights_is_bit_for_bit_plain_reinforce() -> None:
 
 
 @pytest.mark.parametrize("env", ["tiger", "cheese", "grid(size=5)"])
-def test_a_seeds_numbers_do_not_depend_on_the_seeds_beside_it(env: str) -> None:
+def test_a_seeds_numbers_depend_on_the_seeds_beside_it_by_rounding_alone(env: str) -> None:
     together, alone = make(env, "fib", 0.5, seeds=(4, 5, 6)), make(env, "fib", 0.5, seeds=(5,))
     for agent in (together, alone):
         agent.learn(50 * 40)

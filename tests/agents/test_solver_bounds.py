@@ -112,7 +112,9 @@ def test_bounds_are_ordered_at_every_belief(model: TabularPOMDP, seed: int) -> N
 
 @settings(max_examples=15, deadline=None, derandomize=True)
 @given(models, st.integers(0, 100))
-def test_sawtooth_stays_above_the_exact_value_and_only_falls(model: TabularPOMDP, seed: int) -> None:
+def test_sawtooth_stays_above_the_exact_value_and_only_falls(
+    model: TabularPOMDP, seed: int
+) -> None:
     rng = np.random.default_rng(seed)
     dynamics = Dynamics(model)
     limits = SolveSettings(time_limit=10.0, precision=1e-3, seed=0)
