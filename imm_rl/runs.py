@@ -13,10 +13,7 @@ Every file is written whole or not at all, so a run may be killed at any moment.
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-import math
 import os
 import re
 import secrets
@@ -27,6 +24,7 @@ from typing import Any
 
 from imm_rl.errors import InvalidInputError
 from imm_rl.files import write_text
+from imm_rl.formats import read_yaml, to_csv, to_json
 
 CONFIG, SUMMARY, MODEL = "config.yaml", "summary.json", "model.zip"
 _LONGEST_NAME = 60
@@ -152,18 +150,8 @@ class RunFolder:
         write_text(self.path / name, to_json(values))
 
     def write_csv(self, name: str, rows: Iterable[Mapping[str, float]]) -> None:
-        """Writes a table whose columns are all names that occur, in order of their first use.
-
-        What is missing or not finite is left blank.
-        """
-        rows = list(rows)
-        columns = list(dict.fromkeys(name for row in rows for name in row))
-        buffer = io.StringIO()
-        writer = csv.writer(buffer, lineterminator="\n")
-        writer.writerow(columns)
-        for row in rows:
-            writer.writerow([_cell(row.get(column, math.nan)) for column in columns])
-        write_text(self.path / name, buffer.getvalue())
+        """Writes a table, see `to_csv`."""
+        write_text(self.path / name, to_csv(rows))
 
     def remove_leftovers(self) -> None:
         """Removes the temporary files of writers that were killed."""
@@ -186,60 +174,10 @@ def check_writable(folder: str | Path, what: str = "runs") -> None:
         raise InvalidInputError(f"cannot write {what} to {folder}: {path} {why}.")
 
 
-def read_yaml(path: str | Path) -> dict[str, Any]:
-    """The keys and values of a YAML file.
-
-    Raises:
-        InvalidInputError: It is missing, malformed (with the line) or no mapping of names to values.
-    """
-    import yaml  # late: `imm-rl --help` needs no YAML
-
-    try:
-        found = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise InvalidInputError(f"cannot read {path}: {reason}.") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f", line {mark.line + 1}" if mark is not None else ""
-        problem = getattr(error, "problem", None) or error
-        raise InvalidInputError(f"{path}{where}: malformed YAML: {problem}.") from None
-    if found is None:
-        return {}
-    if not isinstance(found, dict) or not all(isinstance(key, str) for key in found):
-        raise InvalidInputError(f"{path} must hold names with values, one `name: value` a line.")
-    return found
-
-
-def to_json(values: Mapping[str, Any]) -> str:
-    """JSON text with a final newline; what is not a finite number becomes null."""
-    text = json.dumps(_finite(values), indent=2, ensure_ascii=False, allow_nan=False)
-    # Lists of numbers on one line: a curve has hundreds of them. Texts have no bare line ends.
-    return (
-        re.sub(r'\[\n\s+([^][{}"]*)\n\s+\]', lambda m: f"[{' '.join(m[1].split())}]", text) + "\n"
-    )
-
-
 def file_name(text: str) -> str:
     """A text made fit for the name of a file or folder: letters, digits, `.`, `_` and `-`."""
     kept = re.sub(r"[^A-Za-z0-9._]+", "-", text).strip("-.")[:_LONGEST_NAME].rstrip("-.")
     return kept or "unnamed"
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _finite(entry) for key, entry in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(entry) for entry in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
-
-
-def _cell(value: float) -> str:
-    if isinstance(value, int):
-        return str(value)
-    return repr(float(value)) if math.isfinite(value) else ""
 
 
 def _last_number(parent: Path, stem: str) -> int:

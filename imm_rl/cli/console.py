@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from imm_rl.runs import to_json
+from imm_rl.formats import to_json
 
 
 class Console:

@@ -139,7 +139,8 @@ def _seed_of(file: Path) -> int:
 
 def _episode_steps(path: Path, pair: EnvPair) -> int:
     """Steps of an episode: what the run was evaluated with, else the environment's."""
-    from imm_rl.runs import CONFIG, read_yaml
+    from imm_rl.formats import read_yaml
+    from imm_rl.runs import CONFIG
 
     for folder in (path, path.parent, path.parent.parent):
         if (folder / CONFIG).is_file() and (folder / "versions.json").is_file():

@@ -44,8 +44,9 @@ def make(text: str, pair: EnvPair, temperature: float | None) -> RestrictedPolic
     """The policy that a text means; solving may take a while.
 
     Raises:
-        InvalidInputError: See `check`; or the temperature does not apply.
+        InvalidInputError: See `check`; or the policy is for another model, or has no temperature.
     """
+    from imm_rl.agents.arguments import checked_policy
     from imm_rl.agents.solve import solve, solver_names
 
     policy: Any
@@ -57,13 +58,13 @@ def make(text: str, pair: EnvPair, temperature: float | None) -> RestrictedPolic
         policy = from_file(text, pair)
     else:
         policy = _made(text, pair)
-    if temperature is None:
-        return policy  # type: ignore[no-any-return]  # IMMReinforce checks it
-    if not hasattr(policy, "with_"):
-        raise InvalidInputError(
-            f"temperature is {temperature}, and the policy of {text!r} has none. Give up one."
-        )
-    return policy.with_(temperature=temperature)  # type: ignore[no-any-return]
+    if temperature is not None:
+        if not hasattr(policy, "with_"):
+            raise InvalidInputError(
+                f"temperature is {temperature}, and the policy of {text!r} has none. Give up one."
+            )
+        policy = policy.with_(temperature=temperature)
+    return checked_policy(pair, policy)
 
 
 def is_file(text: str) -> bool:

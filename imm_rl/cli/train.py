@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from imm_rl.cli.options import add_config, add_json, add_quiet
 from imm_rl.errors import InvalidInputError, RunFailedError
-from imm_rl.runs import RunFolder, check_writable, file_name, read_yaml
+from imm_rl.formats import read_yaml, to_json
+from imm_rl.runs import RunFolder, check_writable, file_name
 
 if TYPE_CHECKING:
     from imm_rl.agents.restricted.base import RestrictedPolicy
@@ -237,7 +238,6 @@ def _versions() -> str:
     from importlib.metadata import PackageNotFoundError, version
 
     from imm_rl import __version__
-    from imm_rl.runs import to_json
 
     found: dict[str, str | None] = {"imm-rl": __version__, "python": platform.python_version()}
     for package in ("numpy", "scipy", "torch", "gymnasium", "tensorboard"):

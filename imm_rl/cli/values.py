@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from imm_rl.agents.settings import ReinforceSettings
 
 _SEEDS = "be whole numbers ≥ 0 such as 3, 0-9 or 3,4,7"
-MOST_SEEDS = 10_000
-"""More in one run is a slip of the keyboard, and would fill the memory."""
+MOST_SEEDS = 500
+"""Of one run: each has an open event file, and systems allow a thousand open files or so."""
 
 WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 
@@ -77,8 +77,8 @@ def seeds(name: str, value: Any) -> tuple[int, ...]:
         first, last = int(match[1]), int(match[2] or match[1])
         if last < first:
             raise invalid(name, "count upwards in a range", value)
-        if last - first >= MOST_SEEDS:
-            raise invalid(name, f"be at most {MOST_SEEDS:,} seeds", value)
+        if len(found) + last - first >= MOST_SEEDS:
+            raise invalid(name, f"be at most {MOST_SEEDS}", value, "Start several runs")
         found += range(first, last + 1)
     if len(set(found)) != len(found):
         raise invalid(name, "all differ", value)

@@ -182,6 +182,44 @@ def test_train_takes_a_file_or_a_factory_for_the_restricted_policy(
     assert not (listening / "restricted.npz").exists()
 
 
+@pytest.mark.parametrize(
+    ("factory", "extra", "message"),
+    [
+        ("lambda model: 7", [], "restricted must have a method probs"),
+        ("lambda model: Other()", [], "is for 3 states and 2 actions; tiger has 2 states"),
+        ("lambda model: Fitting()", ["--temperature", "1"], "has none. Give up one"),
+        ("lambda model: {}['key']", [], "cannot be made: KeyError: 'key'"),
+    ],
+)
+def test_train_refuses_a_factory_whose_policy_does_not_fit(
+    imm_rl_command: Command,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    factory: str,
+    extra: list[str],
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "my_misfits", raising=False)
+    (tmp_path / "my_misfits.py").write_text(
+        "class Other:\n"
+        "    name, n_states, n_actions = 'other', 3, 2\n"
+        "    def probs(self, beliefs): ...\n"
+        "class Fitting(Other):\n"
+        "    n_states, n_actions = 2, 3\n"
+        f"factory = {factory}\n"
+    )
+
+    outcome = imm_rl_command(
+        "train", "--env", "tiger", "--restricted", "my_misfits:factory", *extra
+    )
+
+    assert outcome.code == 2
+    assert outcome.err.count("\n") == 1
+    assert message in outcome.err
+
+
 def test_dry_run_says_what_would_run_and_touches_no_disk(
     imm_rl_command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -43,9 +43,15 @@ def test_seeds_takes_numbers_ranges_and_lists(value: Any, expected: tuple[int, .
     assert values.seeds("seeds", value) == expected
 
 
+def test_seeds_takes_as_many_as_a_run_can_have_open_files() -> None:
+    assert len(values.seeds("seeds", f"0-{values.MOST_SEEDS - 1}")) == values.MOST_SEEDS
+    with pytest.raises(InvalidInputError, match="be at most 500"):
+        values.seeds("seeds", f"0-{values.MOST_SEEDS - 1},1000")
+
+
 @pytest.mark.parametrize(
     "value",
-    ["", "a", "3-", "-3", "3-1", "1,,2", "1,1", "0-2,1", "1.5", "0-99999999", [], True, {}, [None]],
+    ["", "a", "3-", "-3", "3-1", "1,,2", "1,1", "0-2,1", "1.5", "0-500", [], True, {}, [None]],
 )
 def test_seeds_refuses_what_is_no_list_of_different_seeds(value: Any) -> None:
     with pytest.raises(InvalidInputError, match="seeds must"):
