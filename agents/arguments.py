@@ -7,13 +7,12 @@ from typing import Any, TypeAlias
 
 import torch
 
+from imm_rl.agents.defaults import DEFAULT_LAMBDA
 from imm_rl.agents.restricted.base import RestrictedPolicy
 from imm_rl.agents.solve import solve
 from imm_rl.envs.pair import EnvPair
 from imm_rl.errors import InvalidInputError, invalid, unknown_name
 from imm_rl.schedules import Schedule, parse
-
-DEFAULT_LAMBDA = "linear:1->0@0.5"
 
 Weight: TypeAlias = "float | str | Schedule"
 
@@ -52,7 +51,7 @@ def checked_weights(
 ) -> list[Schedule]:
     """The schedules of λ; 0 without a restricted policy, where any other weight is refused."""
     if imm_lambda is None:
-        imm_lambda = 0.0 if policy is None else DEFAULT_LAMBDA
+        imm_lambda = 0.0 if policy is None else DEFAULT_LAMBDA["default"]
     if isinstance(imm_lambda, (str, float, int, Schedule)):
         imm_lambda = [imm_lambda]
     schedules = [parse(w) for w in imm_lambda]

@@ -20,7 +20,8 @@ from imm_rl.files import write_atomically
 
 def save_checkpoint(agent: IMMReinforce, path: str | Path) -> None:
     """Writes the agent's state to an `.npz`, whole or not at all."""
-    write_atomically(path, lambda file: np.savez(file, allow_pickle=False, **agent_state(agent)))
+    arrays: dict[str, Any] = agent_state(agent)
+    write_atomically(path, lambda file: np.savez(file, **arrays))
 
 
 def load_checkpoint(agent: IMMReinforce, path: str | Path) -> None:

@@ -1,29 +1,27 @@
-"""What each environment is trained with when nothing is said: one readable place.
+"""What is trained with when nothing is said: one readable place, free of torch.
 
-`docs/defaults.md` says how these were chosen and what else was tried.
+`docs/defaults.md` says how these were chosen and what else was tried. The settings' own defaults are
+those of `ReinforceSettings`.
 """
 
 from __future__ import annotations
 
-from typing import Any
+DEFAULT_LAMBDA = {"default": "linear:1->0@0.5", "paper": "paper"}
+"""Weight of the matching term, by preset."""
 
-DEFAULT_STEPS = 50_000
-"""Environment steps of a run for environments that are not listed below."""
-
-TRAINING_DEFAULTS: dict[str, dict[str, Any]] = {
-    "tiger": {"steps": 10_000},
-    "cheese": {"steps": 10_000},
-    "4x3": {"steps": 15_000},
-    "crying-baby": {"steps": 10_000},
-    "grid": {"steps": 15_000},
+TRAINING_STEPS = {
+    "tiger": 10_000,
+    "cheese": 10_000,
+    "4x3": 15_000,
+    "crying-baby": 10_000,
+    "grid": 15_000,
 }
+"""Environment steps of a run, by environment."""
+
+OTHER_STEPS = 50_000
+"""Environment steps of a run on any other environment."""
 
 
 def training_steps(name: str) -> int:
     """Environment steps of a default run on the environment of this name."""
-    return int(TRAINING_DEFAULTS.get(name, {}).get("steps", DEFAULT_STEPS))
-
-
-def training_settings(name: str) -> dict[str, Any]:
-    """Changes to the default settings for the environment of this name."""
-    return {k: v for k, v in TRAINING_DEFAULTS.get(name, {}).items() if k != "steps"}
+    return TRAINING_STEPS.get(name, OTHER_STEPS)

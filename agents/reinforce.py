@@ -71,7 +71,7 @@ class IMMReinforce:
         restricted: A policy on beliefs; the name of a solver (`pomdp`, `fib`, …), which is run on
             `pair.restricted_model`; or None for plain REINFORCE.
         imm_lambda: Weight or schedule of the matching term, or a list of them: each is trained with
-            each seed. Default: `DEFAULT_LAMBDA`, or 0 without a restricted policy.
+            each seed. Default: from 1 to 0 at half of the training, or 0 without a restricted policy.
         seeds: Seeds ≥ 0. A run draws its own seed's random numbers whatever stands beside it; only the
             rounding of matrix products may differ with the number of runs, and grow as training goes.
         settings: How to train; the paper's are `ReinforceSettings.preset("paper")`.

@@ -151,7 +151,7 @@ class RunFolder:
 
     def write_csv(self, name: str, rows: Iterable[Mapping[str, float]]) -> None:
         """Writes a table, see `to_csv`."""
-        write_text(self.path / name, to_csv(rows))
+        write_text(self.path / name, to_csv(rows), durable=False)
 
     def remove_leftovers(self) -> None:
         """Removes the temporary files of writers that were killed."""

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from gain_table import PROBLEMS, learning, steps_cell
 
-from imm_rl.agents.arguments import DEFAULT_LAMBDA
+from imm_rl.agents.defaults import DEFAULT_LAMBDA
 from imm_rl.cli.values import seeds as parse_seeds
 from imm_rl.files import write_text
 
@@ -46,7 +46,7 @@ SECTIONS: dict[str, list[Variant]] = {
     ],
     "Step size and baseline": [
         (f"{arm}, baseline {baseline}, learning rate {rate:g}", weight, settings)
-        for baseline in ("none", "mean", "value")
+        for baseline in ("none", "value")
         for rate in (0.01, 0.03, 0.1)
         for arm, weight in (("REINFORCE", "none"), ("IMM", "default"))
         for settings in [
@@ -67,7 +67,7 @@ def main() -> None:
         "# What the defaults were chosen from",
         "",
         f"Made by `python scripts/choose_defaults.py --seeds {args.seeds} --out {args.out}`; "
-        f"λ is {DEFAULT_LAMBDA} where nothing else is said.",
+        f"λ is {DEFAULT_LAMBDA['default']} where nothing else is said.",
     ]
     for title, variants in SECTIONS.items():
         lines += ["", f"## {title}", "", f"| | {' | '.join(PROBLEMS)} |", "|---" * 6 + "|"]

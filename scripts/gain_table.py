@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 import imm_rl
-from imm_rl.agents.defaults import training_settings, training_steps
+from imm_rl.agents.defaults import training_steps
 from imm_rl.agents.evaluation import exact_returns, oracle_return
 from imm_rl.agents.settings import ReinforceSettings
 from imm_rl.cli.values import seeds as parse_seeds
@@ -39,13 +39,12 @@ class Arm(NamedTuple):
 def learning(name: str, weight: object, seeds: Sequence[int], changes: dict[str, object]) -> Arm:
     """Trains one problem with a weight λ: "none", "default", or any schedule."""
     pair = imm_rl.make(name)
-    settings = {**training_settings(name), "eval_episodes": 1, **changes}
     agent = imm_rl.IMMReinforce(
         pair,
         None if weight == "none" else "pomdp",
         None if weight in ("none", "default") else weight,
         seeds=seeds,
-        settings=ReinforceSettings().replaced(**settings),
+        settings=ReinforceSettings().replaced(eval_episodes=1, **changes),
     )
     steps, returns = [], []
 

@@ -88,7 +88,7 @@ class Progress:
 def number(value: float) -> str:
     """Four or so figures, as tables show them."""
     if not math.isfinite(value):
-        return "?"
+        return "-"
     if abs(value) >= 1000.0:
         return f"{value:,.0f}"
     return f"{value:.{1 if abs(value) >= 100.0 else 2 if abs(value) >= 10.0 else 3}f}"

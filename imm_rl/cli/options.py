@@ -6,6 +6,8 @@ import argparse
 import dataclasses
 from typing import Any
 
+from imm_rl.agents.defaults import DEFAULT_LAMBDA
+
 
 def add_config(parser: argparse.ArgumentParser) -> None:
     """Every option of a training; values stay texts, checked by `train_config.resolve`."""
@@ -28,7 +30,7 @@ def add_config(parser: argparse.ArgumentParser) -> None:
     what.add_argument(
         "--lambda",
         metavar="SCHEDULE",
-        help="weight of matching; forms below (default: linear:1->0@0.5)",
+        help=f"weight of matching; forms below (default: {DEFAULT_LAMBDA['default']})",
     )
     what.add_argument(
         "--steps", metavar="N", help="environment steps of each seed (default: the environment's)"

@@ -104,7 +104,7 @@ def resolve(
     Raises:
         InvalidInputError: A key is unknown, a value out of range, or two contradict each other.
     """
-    from imm_rl.agents.defaults import training_settings, training_steps
+    from imm_rl.agents.defaults import DEFAULT_LAMBDA, training_steps
     from imm_rl.agents.settings import PRESETS
 
     known = [*DEFAULTS, *setting_names()]
@@ -133,9 +133,9 @@ def resolve(
 
     pair = checked_pair(values.text("env", top["env"]))
     chosen = {k: v for k, v in upper.items() if k not in DEFAULTS}
-    settings = values.settings({**training_settings(pair.name), **PRESETS[preset], **chosen})
+    settings = values.settings({**PRESETS[preset], **chosen})
 
-    from imm_rl.agents.arguments import DEFAULT_LAMBDA, torch_device  # last: imports torch
+    from imm_rl.agents.arguments import torch_device  # last: imports torch
 
     torch_device(device)
     config = TrainConfig(
@@ -143,7 +143,7 @@ def resolve(
         restricted=_absolute(restricted),
         temperature=temperature,
         agent=agent,
-        imm_lambda=DEFAULT_LAMBDA if imm_lambda is None else imm_lambda,
+        imm_lambda=DEFAULT_LAMBDA[preset] if imm_lambda is None else imm_lambda,
         steps=steps or training_steps(pair.name),
         seeds=seeds,
         device=device,
