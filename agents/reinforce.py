@@ -36,6 +36,7 @@ from imm_rl.agents.restricted.base import RestrictedPolicy
 from imm_rl.agents.rollout import Rollout, TabularRollouts, action_cdf
 from imm_rl.agents.settings import ReinforceSettings
 from imm_rl.agents.streams import SeedStreams, generator
+from imm_rl.agents.threads import fitting_threads
 from imm_rl.envs.model import FloatArray
 from imm_rl.envs.pair import EnvPair
 from imm_rl.errors import RunFailedError
@@ -185,13 +186,15 @@ class IMMReinforce:
             due = _evaluation_updates(n_updates, self.settings.eval_points)
         else:
             due = {-(-steps // self.batch_steps) for steps in evaluate_at}
-        while (done := self.env_steps // self.batch_steps) < n_updates:
-            evaluate = done + 1 in due
-            measures = self._update(done / n_updates, measure=evaluate)
-            self.env_steps += self.batch_steps
-            record = self._record(measures) if evaluate else None
-            if callback is not None and callback(self, record) is False:
-                break
+        units = max(self.settings.hidden_sizes)
+        with fitting_threads(self.n_runs * self.pair.model.n_states * units):
+            while (done := self.env_steps // self.batch_steps) < n_updates:
+                evaluate = done + 1 in due
+                measures = self._update(done / n_updates, measure=evaluate)
+                self.env_steps += self.batch_steps
+                record = self._record(measures) if evaluate else None
+                if callback is not None and callback(self, record) is False:
+                    break
         return self
 
     def action_probs(self) -> FloatArray:

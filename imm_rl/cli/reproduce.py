@@ -82,7 +82,8 @@ def run(args: argparse.Namespace) -> int:
         note = report.search_note(points, about)
     write_text(files[2], note)
     if not args.quiet:
-        print("\n".join(note.splitlines()[2:6]))
+        # The table of the search is short; that of the figure belongs in the note.
+        print("\n".join(note.splitlines()[2 : 5 if args.experiment == "figure-2" else None]))
     print("\n".join(f"wrote {file}" for file in files))
     return 0
 

@@ -1,0 +1,34 @@
+"""The README's commands and snippet are what the project does."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_readme_has_the_two_commands_that_ci_runs_word_for_word() -> None:
+    ci = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    for command in (
+        "pip install -c constraints.txt -e . && imm-rl train --env tiger --restricted pomdp",
+        'pip install -c constraints.txt -e ".[test]" && pytest',
+    ):
+        assert f"\n{command}\n" in README
+        assert f"grep -m1 -F '{command}' README.md" in ci
+
+
+def test_readme_snippet_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    (snippet,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    exec(compile(snippet, "README.md", "exec"), {})  # noqa: S102
+    returns = [float(x) for x in re.findall(r"-?\d+\.\d*", capsys.readouterr().out)]
+    assert len(returns) == 10
+    assert min(returns) >= 450.0  # 90 % of tiger's optimum on every seed
+
+
+def test_readme_links_lead_somewhere() -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", README):
+        assert target.startswith("http") or (ROOT / target).exists(), target
