@@ -74,7 +74,7 @@ class Advantages:
             run = np.arange(rollout.states.shape[1]) // self._copies(rollout.states)
             here = run * self._n_states + rollout.states
             there = run * self._n_states + rollout.next_states
-            following = self.values[there] if self._bootstrap else None
+            following = self._values_at(there, run) if self._bootstrap else None
             returns = rewards_to_go(rollout, self._gamma, following)
             # A state never met has no value yet: the batch's mean return stands in.
             known = self.updates[here] > 0.0
@@ -92,6 +92,14 @@ class Advantages:
     def restore(self, state: dict[str, np.ndarray]) -> None:
         """Puts the table where `state` says."""
         self.values, self.updates = state["values"], state["updates"]
+
+    def _values_at(self, cells: np.ndarray, run: np.ndarray) -> FloatArray:
+        """Values (T, R); of a state never met, the mean over the run's states that were."""
+        known = (self.updates > 0.0).reshape(self._n_runs, -1)
+        sums = (self.values.reshape(self._n_runs, -1) * known).sum(axis=1)
+        means = sums / np.maximum(known.sum(axis=1), 1)
+        values: FloatArray = np.where(self.updates[cells] > 0.0, self.values[cells], means[run])
+        return values
 
     def _copies(self, array: np.ndarray) -> int:
         return int(array.shape[1]) // self._n_runs

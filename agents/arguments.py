@@ -9,19 +9,22 @@ import torch
 
 from imm_rl.agents.defaults import DEFAULT_LAMBDA
 from imm_rl.agents.restricted.base import RestrictedPolicy
+from imm_rl.agents.settings import ReinforceSettings, is_whole
 from imm_rl.agents.solve import solve
+from imm_rl.agents.solvers.mdp import endless_state
 from imm_rl.envs.pair import EnvPair
 from imm_rl.errors import InvalidInputError, invalid, unknown_name
-from imm_rl.schedules import Schedule, parse
+from imm_rl.schedules import PaperRatio, Schedule, parse
 
 Weight: TypeAlias = "float | str | Schedule"
 
 
-def checked_seeds(seeds: Iterable[int]) -> list[int]:
+def checked_seeds(seeds: Iterable[int] | int) -> list[int]:
     """Different whole numbers ≥ 0, at least one."""
-    listed: list[Any] = list(seeds)
-    if not listed or any(not isinstance(s, int) or isinstance(s, bool) or s < 0 for s in listed):
-        raise invalid("seeds", "be whole numbers ≥ 0, at least one", listed)
+    listed: list[Any] = list(seeds) if isinstance(seeds, Iterable) else [seeds]
+    if not listed or not all(is_whole(s) and s >= 0 for s in listed):
+        raise invalid("seeds", "be whole numbers ≥ 0, at least one", seeds)
+    listed = [int(s) for s in listed]
     if len(set(listed)) != len(listed):
         raise invalid("seeds", "all differ", listed)
     return listed
@@ -52,12 +55,12 @@ def checked_weights(
     """The schedules of λ; 0 without a restricted policy, where any other weight is refused."""
     if imm_lambda is None:
         imm_lambda = 0.0 if policy is None else DEFAULT_LAMBDA["default"]
-    if isinstance(imm_lambda, (str, float, int, Schedule)):
+    if not isinstance(imm_lambda, Iterable) or isinstance(imm_lambda, str):
         imm_lambda = [imm_lambda]
     schedules = [parse(w) for w in imm_lambda]
     if not schedules:
         raise invalid("imm_lambda", "name at least one weight", imm_lambda)
-    if policy is None and any(s != parse(0.0) for s in schedules):
+    if policy is None and any(not _is_zero(s) for s in schedules):
         raise InvalidInputError(
             f"imm_lambda is {', '.join(s.text for s in schedules)}, but there is no restricted policy "
             "to match. Name one, or set imm_lambda to 0."
@@ -65,8 +68,47 @@ def checked_weights(
     return schedules
 
 
-def torch_device(name: str) -> torch.device:
+def _is_zero(schedule: Schedule) -> bool:
+    """Whether λ is 0 throughout: a held or a sloping weight has its largest value at an end."""
+    fixed = not schedule.observes and not isinstance(schedule, PaperRatio)
+    return fixed and schedule(0.0) == 0.0 == schedule(1.0)
+
+
+def checked_pair(pair: Any) -> EnvPair:
+    """An `EnvPair`, and nothing that looks like one."""
+    if not isinstance(pair, EnvPair):
+        remedy = "Make one with imm_rl.make('tiger') or imm_rl.EnvPair('name', model)"
+        raise invalid("pair", "be an EnvPair", pair, remedy)
+    return pair
+
+
+def checked_settings(settings: Any) -> ReinforceSettings:
+    """The settings, or the default ones."""
+    if settings is None:
+        return ReinforceSettings()
+    if not isinstance(settings, ReinforceSettings):
+        remedy = "Write ReinforceSettings(...) or ReinforceSettings.preset('paper')"
+        raise invalid("settings", "be ReinforceSettings", settings, remedy)
+    return settings
+
+
+def checked_horizon(pair: EnvPair, gamma: float, *, bootstraps: bool) -> None:
+    """Refuses γ = 1 with bootstrapping where episodes may go on for ever: values would have no bound."""
+    if gamma < 1.0 or not bootstraps:
+        return
+    endless = endless_state(pair.model)
+    if endless is not None:
+        raise InvalidInputError(
+            f"gamma is 1, and from state {pair.model.state_names[endless]} of {pair.name} a policy can "
+            "go on for ever, so the values that bootstrap goes on with have no bound. Set gamma below "
+            "1 or bootstrap to false."
+        )
+
+
+def torch_device(name: str | torch.device) -> torch.device:
     """The device that `auto`, `cpu` or `cuda` means on this machine."""
+    if isinstance(name, torch.device):
+        name = name.type
     if name not in ("auto", "cpu", "cuda"):
         raise unknown_name("device", name, ("auto", "cpu", "cuda"))
     if name == "cuda" and not torch.cuda.is_available():

@@ -6,6 +6,8 @@ with the parameters of one that was never interrupted.
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ import numpy as np
 import torch
 
 from imm_rl.agents.reinforce import IMMReinforce, Record
+from imm_rl.agents.restricted.asking import acts_on_observation, probs_at
 from imm_rl.errors import InvalidInputError
 from imm_rl.files import write_atomically
 
@@ -25,23 +28,57 @@ def save_checkpoint(agent: IMMReinforce, path: str | Path) -> None:
 
 
 def load_checkpoint(agent: IMMReinforce, path: str | Path) -> None:
-    """Puts an agent of the same pair, seeds, weights and settings where the checkpoint says.
+    """Puts an agent of the same making where the checkpoint says; or leaves it as it is and raises.
 
     Raises:
-        InvalidInputError: Not such a file, or a file of another agent.
+        InvalidInputError: Not such a file, or a file of another agent (other pair, seeds, weights,
+            settings or restricted policy; the error says which).
     """
     try:
         # Opened here, so that it is closed even where it is no archive.
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
             state = dict(arrays)
-        restore_agent(agent, state)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise InvalidInputError(f"{path} is no checkpoint of this agent: {error}") from None
+        made = json.loads(str(state["identity"]))
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        raise InvalidInputError(f"{path} is no checkpoint of an agent: {error}.") from None
+    mine = identity(agent)
+    other = [name for name in mine if made.get(name) != mine[name]]
+    if other:
+        raise InvalidInputError(
+            f"{path} is a checkpoint of another agent: {other[0]} was {made.get(other[0])!r} and is "
+            f"{mine[other[0]]!r}."
+        )
+    restore_agent(agent, state)
+
+
+def identity(agent: IMMReinforce) -> dict[str, Any]:
+    """What must be the same for a checkpoint to fit, JSON-able, by the name that errors use."""
+    policy = agent.restricted
+    return {
+        "pair": agent.pair.spec or agent.pair.name,
+        "model": agent.pair.model.fingerprint(),
+        "restricted policy": None
+        if policy is None
+        else _policy_text(policy, agent.pair.model.initial),
+        "seeds": agent.seeds,
+        "imm_lambda": [schedule.text for schedule in agent.schedules],
+        "settings": json.loads(json.dumps(dataclasses.asdict(agent.settings))),
+    }
+
+
+def _policy_text(policy: Any, start: np.ndarray) -> str:
+    """A policy by its name and what it does first; enough to tell two apart."""
+    name = getattr(policy, "name", type(policy).__name__)
+    probs = policy.table[0] if acts_on_observation(policy) else probs_at(policy, start[None])[0]
+    return f"{name}, first action {np.round(probs, 6).tolist()}"
 
 
 def agent_state(agent: IMMReinforce) -> dict[str, np.ndarray]:
     """The state of an agent that has learned at least once, by name."""
-    state: dict[str, Any] = {"env_steps": np.array(agent.env_steps)}
+    state: dict[str, Any] = {
+        "identity": np.array(json.dumps(identity(agent))),
+        "env_steps": np.array(agent.env_steps),
+    }
     for i, parameter in enumerate(agent.policy.parameters()):
         state[f"parameter/{i}"] = parameter.detach().cpu().numpy()
         for key, value in agent.optimizer.state[parameter].items():
@@ -51,7 +88,9 @@ def agent_state(agent: IMMReinforce) -> dict[str, np.ndarray]:
         "advantages": agent.advantages.state(),
         "evaluator": agent.evaluator.state(),
         "contexts": {} if agent.source is None else agent.source.state(),
-        "controller": {} if agent.controller is None else agent.controller.state(),
+        "controller": (
+            agent.controller_state if agent.controller is None else agent.controller.state()
+        ),
     }
     for part, values in parts.items():
         state |= {f"{part}/{key}": value for key, value in values.items()}
@@ -68,11 +107,8 @@ def restore_agent(agent: IMMReinforce, state: dict[str, np.ndarray]) -> None:
 
     parameters = list(agent.policy.parameters())
     for i, parameter in enumerate(parameters):
-        saved = torch.from_numpy(state[f"parameter/{i}"])
-        if saved.shape != parameter.shape:
-            raise ValueError(f"parameter {i} has shape {tuple(saved.shape)}")
         with torch.no_grad():
-            parameter.copy_(saved)
+            parameter.copy_(torch.from_numpy(state[f"parameter/{i}"]))
         adam = {k: torch.from_numpy(v) for k, v in part(f"adam/{i}").items()}
         agent.optimizer.state[parameter] = {k: v.to(parameter.device) for k, v in adam.items()}
     agent.env_steps = int(state["env_steps"])
@@ -81,7 +117,7 @@ def restore_agent(agent: IMMReinforce, state: dict[str, np.ndarray]) -> None:
     agent.evaluator.restore(part("evaluator"))
     if agent.source is not None:
         agent.source.restore(part("contexts"))
-    agent.controller_state = part("controller")
+    agent.controller, agent.controller_state = None, part("controller")  # learn() makes it anew
     agent.records = _unpacked(part("records"))
 
 

@@ -14,6 +14,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from imm_rl.agents.restricted.asking import told
 from imm_rl.agents.restricted.base import RestrictedPolicy
 from imm_rl.agents.settings import CONTEXT_WEIGHTS
 from imm_rl.envs.model import FloatArray
@@ -31,15 +32,15 @@ def weighing(name: str, policy: RestrictedPolicy) -> Weigh:
     Σ_s b(s) Σ_a P̂(a|b) P̂(a|δ_s), δ_s the belief that is sure of s.
 
     Raises:
-        InvalidInputError: No such name.
+        InvalidInputError: No such name, or the policy cannot be told a state.
     """
     if name == "uniform":
         return lambda beliefs, _: np.ones(beliefs.shape[:-1])
     if name == "certainty":
         return lambda beliefs, _: certainty(beliefs)
     if name == "informed":
-        told = policy.probs(np.eye(policy.n_states))  # (S, A)
-        return lambda beliefs, targets: (targets * (beliefs @ told)).sum(axis=-1)
+        if_told = told(policy)  # (S, A)
+        return lambda beliefs, targets: (targets * (beliefs @ if_told)).sum(axis=-1)
     raise unknown_name("context_weight", name, CONTEXT_WEIGHTS)
 
 

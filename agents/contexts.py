@@ -18,12 +18,20 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from imm_rl.agents.context_weights import Weigh, weighing
+from imm_rl.agents.restricted.asking import (
+    NOTHING_SEEN,
+    acts_on_observation,
+    probs_at,
+    restricted_episodes,
+)
 from imm_rl.agents.restricted.base import RestrictedPolicy
-from imm_rl.agents.rollout import Rollout, action_cdf
+from imm_rl.agents.rollout import BoolArray, Rollout
 from imm_rl.agents.streams import SeedStreams, generator
 from imm_rl.envs.belief_filter import BeliefFilter
 from imm_rl.envs.model import FloatArray
 from imm_rl.envs.pair import EnvPair
+from imm_rl.envs.sampler import IntArray
+from imm_rl.errors import InvalidInputError
 
 
 class Contexts(NamedTuple):
@@ -66,114 +74,144 @@ def make_source(
     policy: RestrictedPolicy,
     *,
     kind: str,
-    weight: str,
+    weight: str | None,
     seeds: Sequence[int],
     n_variants: int,
     n_envs: int,
 ) -> ContextSource:
-    """The source that the settings `contexts` and `context_weight` name."""
+    """The source that the settings `contexts` and `context_weight` name for this policy.
+
+    Raises:
+        InvalidInputError: The policy cannot be asked what a setting needs.
+    """
+    if weight is None:
+        weight = "uniform" if acts_on_observation(policy) else "informed"
     weigh = weighing(weight, policy)
     if kind == "restricted":
+        if acts_on_observation(policy):
+            raise InvalidInputError(
+                "contexts 'restricted' are the beliefs that a policy acts on, and this one acts on "
+                "observations. Set contexts to 'agent'."
+            )
         return RestrictedRolloutContexts(pair, policy, weigh)
-    streams = SeedStreams(seeds, "context", n_variants)
-    source = FilteredContexts if pair.observation_beliefs is None else ObservationContexts
-    return source(
-        pair, policy, weigh, streams=streams, n_runs=len(seeds) * n_variants, n_envs=n_envs
-    )
+    rows = Rows(SeedStreams(seeds, "context", n_variants), len(seeds) * n_variants, n_envs)
+    if acts_on_observation(policy):
+        return ObservationContexts(pair, policy.observation_beliefs, policy.table, weigh, rows)  # type: ignore[attr-defined]
+    if pair.observation_beliefs is None:
+        return FilteredContexts(pair, policy, weigh, rows)
+    beliefs = pair.observation_beliefs
+    return ObservationContexts(pair, beliefs, probs_at(policy, beliefs), weigh, rows)
+
+
+class Rows(NamedTuple):
+    """The rows whose contexts a source recomputes: their random numbers, N runs, E copies a run."""
+
+    streams: SeedStreams
+    n_runs: int
+    n_envs: int
+
+    def uniforms(self, n_steps: int) -> FloatArray:
+        """Uniform numbers (T, R)."""
+        drawn: FloatArray = self.streams.uniforms(1, n_steps, self.n_envs)[0]
+        return drawn
 
 
 class ObservationContexts:
-    """For pairs whose belief is a function of the last observation (the paper's grid).
+    """Contexts that are the last observation: each stands for the same belief wherever it is met.
 
-    All runs share one list of beliefs, one for each observation; a run's weights are the shares of
-    its visits, so that a context met ten times is matched once with ten times the weight.
+    So it is for pairs whose belief is a function of the last observation (the paper's grid), and for
+    policies that act on it alone. All runs share one list of beliefs, one an observation; a run's
+    weights are the shares of its visits, so that a context met ten times is matched once with ten times
+    the weight. Steps before an episode's first observation are no context.
     """
 
     def __init__(
-        self,
-        pair: EnvPair,
-        policy: RestrictedPolicy,
-        weigh: Weigh,
-        *,
-        streams: SeedStreams,
-        n_runs: int,
-        n_envs: int,
+        self, pair: EnvPair, beliefs: FloatArray, targets: FloatArray, weigh: Weigh, rows: Rows
     ) -> None:
-        if pair.observation_beliefs is None:
-            raise ValueError("ObservationContexts needs a pair with observation_beliefs")
-        self._beliefs = pair.observation_beliefs
-        self._targets = policy.probs(self._beliefs)
-        self._factor = weigh(self._beliefs, self._targets)
+        self._beliefs, self._targets = beliefs, targets
+        self._factor = weigh(beliefs, targets)
         self._sampler = pair.sampler
-        self._streams, self._n_runs, self._n_envs = streams, n_runs, n_envs
+        # Where the reset shows an observation, it depends on the state alone.
+        self._by_state = pair.observation_beliefs is not None
+        self._rows = rows
+        self._last = np.full(rows.n_runs * rows.n_envs, NOTHING_SEEN)
 
     def contexts(self, rollout: Rollout) -> Contexts:
         """Every observation's belief, weighted by each run's visits."""
-        n_steps, n_rows = rollout.states.shape
-        (uniforms,) = self._streams.uniforms(1, n_steps, self._n_envs)
-        # Such an observation does not depend on the action, so any action's row serves.
-        seen = self._sampler.observe(np.zeros_like(rollout.states), rollout.states, uniforms)
-        run = np.arange(n_rows) // self._n_envs
-        cells = self._n_runs * len(self._beliefs)
-        counts = np.bincount((run * len(self._beliefs) + seen).ravel(), minlength=cells)
-        weights = counts.reshape(self._n_runs, -1) * self._factor
+        seen = self._seen(rollout)
+        run = np.arange(seen.shape[1]) // self._rows.n_envs
+        some = seen != NOTHING_SEEN
+        width = len(self._beliefs)
+        cells = (run * width + seen)[some]
+        counts = np.bincount(cells, minlength=self._rows.n_runs * width)
+        weights = counts.reshape(self._rows.n_runs, width) * self._factor
         return Contexts(self._beliefs, self._targets, weights)
 
+    def _seen(self, rollout: Rollout) -> IntArray:
+        """The observation (T, R) on which each action of the rollout is taken."""
+        uniforms = self._rows.uniforms(len(rollout.states))
+        if self._by_state:  # any action's row serves
+            return self._sampler.observe(np.zeros_like(rollout.states), rollout.states, uniforms)
+        after = self._sampler.observe(rollout.actions, rollout.next_states, uniforms)
+        after = np.where(rollout.terminated | rollout.truncated, NOTHING_SEEN, after)
+        seen = np.concatenate([self._last[None], after[:-1]])
+        self._last = after[-1]
+        return seen
+
     def state(self) -> dict[str, np.ndarray]:
-        """Where the stream stands."""
-        return {"stream": np.array(self._streams.state())}
+        """Where the stream stands, and what each row saw last."""
+        return {"stream": np.array(self._rows.streams.state()), "last": self._last.copy()}
 
     def restore(self, state: dict[str, np.ndarray]) -> None:
-        """Puts the stream where `state` says."""
-        self._streams.restore(str(state["stream"]))
+        """Puts stream and rows where `state` says."""
+        self._rows.streams.restore(str(state["stream"]))
+        self._last = state["last"]
 
 
 class FilteredContexts:
     """The Bayes filter along each run's own rollouts, carried from one rollout to the next."""
 
-    def __init__(
-        self,
-        pair: EnvPair,
-        policy: RestrictedPolicy,
-        weigh: Weigh,
-        *,
-        streams: SeedStreams,
-        n_runs: int,
-        n_envs: int,
-    ) -> None:
+    def __init__(self, pair: EnvPair, policy: RestrictedPolicy, weigh: Weigh, rows: Rows) -> None:
         self._policy, self._weigh = policy, weigh
         self._initial = pair.restricted_model.initial
         self._filter = BeliefFilter(pair.restricted_model)
         self._sampler = pair.sampler
-        self._streams, self._n_runs, self._n_envs = streams, n_runs, n_envs
-        self._belief = np.tile(self._initial, (n_runs * n_envs, 1))
+        self._rows = rows
+        self._belief = np.tile(self._initial, (rows.n_runs * rows.n_envs, 1))
 
     def contexts(self, rollout: Rollout) -> Contexts:
         """The belief before each action of the rollout, E·T of them a run."""
         n_steps, n_rows = rollout.states.shape
-        (uniforms,) = self._streams.uniforms(1, n_steps, self._n_envs)
+        uniforms = self._rows.uniforms(n_steps)
         seen = self._sampler.observe(rollout.actions, rollout.next_states, uniforms)
-        over = rollout.terminated | rollout.truncated
-        times_over = set(np.flatnonzero(over.any(axis=1)).tolist())
+        going: BoolArray = ~(rollout.terminated | rollout.truncated)
+        all_going: list[bool] = going.all(axis=1).tolist()
         beliefs = np.empty((n_rows, n_steps, self._initial.size))
         current = self._belief
         for t in range(n_steps):
             beliefs[:, t] = current
-            current = self._filter.update(current, rollout.actions[t], seen[t])
-            if t in times_over:
-                current[over[t]] = self._initial
+            if all_going[t]:
+                current = self._filter.update(current, rollout.actions[t], seen[t])
+                continue
+            on = going[t]
+            following = np.tile(self._initial, (n_rows, 1))
+            if on.any():
+                following[on] = self._filter.update(
+                    current[on], rollout.actions[t, on], seen[t, on]
+                )
+            current = following
         self._belief = current
-        beliefs = beliefs.reshape(self._n_runs, -1, self._initial.size)
-        targets = self._policy.probs(beliefs)
+        beliefs = beliefs.reshape(self._rows.n_runs, -1, self._initial.size)
+        targets = probs_at(self._policy, beliefs)
         return Contexts(beliefs, targets, self._weigh(beliefs, targets))
 
     def state(self) -> dict[str, np.ndarray]:
         """Where the stream stands, and the beliefs that the next rollout starts from."""
-        return {"stream": np.array(self._streams.state()), "belief": self._belief.copy()}
+        return {"stream": np.array(self._rows.streams.state()), "belief": self._belief.copy()}
 
     def restore(self, state: dict[str, np.ndarray]) -> None:
         """Puts stream and beliefs where `state` says."""
-        self._streams.restore(str(state["stream"]))
+        self._rows.streams.restore(str(state["stream"]))
         self._belief = state["belief"]
 
 
@@ -188,10 +226,15 @@ class RestrictedRolloutContexts:
     MOST = 512
 
     def __init__(self, pair: EnvPair, policy: RestrictedPolicy, weigh: Weigh) -> None:
-        unique, counts = np.unique(_met(pair, policy, self.EPISODES), axis=0, return_counts=True)
+        rng = generator(0, "restricted")
+        played = restricted_episodes(
+            pair, policy, episodes=self.EPISODES, n_steps=pair.max_steps, rng=rng
+        )
+        met = np.concatenate([moment.beliefs.round(6) for moment in played])
+        unique, counts = np.unique(met, axis=0, return_counts=True)
         most = np.argsort(-counts, kind="stable")[: self.MOST]
         beliefs = unique[most] / unique[most].sum(axis=1, keepdims=True)
-        targets = policy.probs(beliefs)
+        targets = probs_at(policy, beliefs)
         weights = counts[most] * weigh(beliefs, targets)
         self._contexts = Contexts(beliefs, targets, weights[None, :])
 
@@ -205,26 +248,3 @@ class RestrictedRolloutContexts:
 
     def restore(self, state: dict[str, np.ndarray]) -> None:
         """Nothing to put back."""
-
-
-def _met(pair: EnvPair, policy: RestrictedPolicy, episodes: int) -> FloatArray:
-    """Beliefs (M, S) before every action of some episodes, rounded so that equal ones can be merged."""
-    rng = generator(0, "restricted")
-    model, sampler = pair.restricted_model, pair.sampler
-    belief_filter = BeliefFilter(model)
-    states = sampler.initial(rng.random(episodes))
-    belief = np.tile(model.initial, (episodes, 1))
-    if pair.observation_beliefs is not None:
-        belief = pair.observation_beliefs[sampler.observe(0 * states, states, rng.random(episodes))]
-    met = []
-    for _ in range(pair.max_steps):
-        met.append(belief.round(6))
-        choices = rng.random((episodes, 1)) >= action_cdf(policy.probs(belief))
-        actions = choices.sum(axis=1)
-        states = sampler.transition(states, actions, rng.random(episodes))
-        belief = belief_filter.update(
-            belief, actions, sampler.observe(actions, states, rng.random(episodes))
-        )
-        alive = ~model.terminal[states]
-        states, belief, episodes = states[alive], belief[alive], int(alive.sum())
-    return np.concatenate(met)

@@ -12,11 +12,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from imm_rl.agents.restricted.asking import restricted_episodes
 from imm_rl.agents.restricted.base import RestrictedPolicy
 from imm_rl.agents.rollout import TabularRollouts, action_cdf
 from imm_rl.agents.solvers.mdp import finite_horizon_values
 from imm_rl.agents.streams import SeedStreams
-from imm_rl.envs.belief_filter import BeliefFilter
 from imm_rl.envs.model import FloatArray, TabularPOMDP
 from imm_rl.envs.pair import EnvPair
 
@@ -95,20 +95,7 @@ def restricted_returns(
     rng: np.random.Generator,
 ) -> FloatArray:
     """Undiscounted returns (B,) of the restricted policy in the environment, on its own beliefs."""
-    sampler, model = pair.sampler, pair.restricted_model
-    belief_filter = BeliefFilter(model)
-    states = sampler.initial(rng.random(episodes))
-    beliefs = np.tile(model.initial, (episodes, 1))
-    if pair.observation_beliefs is not None:
-        first = sampler.observe(np.zeros_like(states), states, rng.random(episodes))
-        beliefs = pair.observation_beliefs[first]
-    total, alive = np.zeros(episodes), np.ones(episodes, dtype=bool)
-    for _ in range(n_steps):
-        cdf = action_cdf(policy.probs(beliefs))
-        actions = (rng.random(episodes)[:, None] >= cdf).sum(axis=1)
-        step = sampler.step(states, actions, rng.random(episodes), rng.random(episodes))
-        total += step.rewards * alive
-        alive &= ~step.terminated
-        beliefs = belief_filter.update(beliefs, actions, step.observations)
-        states = step.next_states
+    total = np.zeros(episodes)
+    for moment in restricted_episodes(pair, policy, episodes=episodes, n_steps=n_steps, rng=rng):
+        total[moment.episodes] += moment.rewards
     return total

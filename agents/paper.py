@@ -20,6 +20,7 @@ from imm_rl.agents.settings import ReinforceSettings
 from imm_rl.agents.solve import solve
 from imm_rl.envs.model import FloatArray
 from imm_rl.envs.pair import EnvPair
+from imm_rl.schedules import PaperRatio
 
 EPOCHS = (10, 20, 50, 75, 100, 125, 150, 175, 200, 250, 300, 350, 400, 450, 500)
 CURVES = ("none", "imm_argmax", "imm_softmax_0.5", "imm_softmax_1.0")
@@ -56,7 +57,8 @@ Progress = Callable[[int, int], None]
 
 def ratio_rule(epochs: int) -> float:
     """The paper's λ/(1+λ) for a training of this many epochs: 0.2 below 200 epochs, then 0.1."""
-    return round(0.1891 - 0.0002 * epochs, 1)
+    weight = PaperRatio(epochs)(0.0)
+    return round(weight / (1.0 + weight), 1)
 
 
 def restricted_policies(pair: EnvPair) -> dict[str, AlphaVectorPolicy | None]:

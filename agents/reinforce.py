@@ -4,7 +4,7 @@ Called by `imm-rl train` and `imm-rl reproduce`, and by users:
 
     agent = IMMReinforce(imm_rl.make("tiger"), restricted="pomdp", seeds=range(10))
     agent.learn(20_000)
-    agent.action_probs(seed=3)          # (S, A)
+    agent.action_probs()[0, 3]          # (S, A), the policy of the first weight and the fourth seed
 
 Each update: evaluate every run's policy at all S states, roll out, weigh each (state, action) by its
 advantage, add λ times the matching term, one backward pass, one Adam step.
@@ -24,8 +24,11 @@ from torch import Tensor
 from imm_rl.agents.advantages import Advantages
 from imm_rl.agents.arguments import (
     Weight,
+    checked_horizon,
+    checked_pair,
     checked_policy,
     checked_seeds,
+    checked_settings,
     checked_weights,
     torch_device,
 )
@@ -34,7 +37,7 @@ from imm_rl.agents.evaluation import Evaluator
 from imm_rl.agents.network import BatchedStateNetwork
 from imm_rl.agents.restricted.base import RestrictedPolicy
 from imm_rl.agents.rollout import Rollout, TabularRollouts, action_cdf
-from imm_rl.agents.settings import ReinforceSettings
+from imm_rl.agents.settings import ReinforceSettings, checked_count
 from imm_rl.agents.streams import SeedStreams, generator
 from imm_rl.agents.threads import fitting_threads
 from imm_rl.envs.model import FloatArray
@@ -73,9 +76,11 @@ class IMMReinforce:
             `pair.restricted_model`; or None for plain REINFORCE.
         imm_lambda: Weight or schedule of the matching term, or a list of them: each is trained with
             each seed. Default: from 1 to 0 at half of the training, or 0 without a restricted policy.
-        seeds: Seeds ≥ 0. A run draws its own seed's random numbers whatever stands beside it; only the
-            rounding of matrix products may differ with the number of runs, and grow as training goes.
-        settings: How to train; the paper's are `ReinforceSettings.preset("paper")`.
+        seeds: Seeds ≥ 0, or a single one. A run draws its own seed's random numbers whatever stands
+            beside it; only the rounding of matrix products may differ with the number of runs, and
+            grow as training goes.
+        settings: How to train; the paper's are `ReinforceSettings.preset("paper")`, with
+            imm_lambda="paper".
         device: `auto`, `cpu` or `cuda`.
 
     Raises:
@@ -88,18 +93,20 @@ class IMMReinforce:
         pair: EnvPair,
         restricted: RestrictedPolicy | str | None = "pomdp",
         imm_lambda: Weight | Sequence[Weight] | None = None,
-        seeds: Iterable[int] = (0,),
+        seeds: Iterable[int] | int = (0,),
         settings: ReinforceSettings | None = None,
         device: str = "auto",
     ) -> None:
-        self.pair = pair
-        self.settings = settings or ReinforceSettings()
+        self.pair = checked_pair(pair)
+        self.settings = checked_settings(settings)
         self.seeds = checked_seeds(seeds)
         self.restricted = checked_policy(pair, restricted)
         self.schedules = checked_weights(imm_lambda, self.restricted)
         self.device = torch_device(device)
 
         model, settings = pair.model, self.settings
+        gamma = settings.gamma or model.discount
+        checked_horizon(pair, gamma, bootstraps=settings.bootstraps)
         n_variants, self.n_runs = len(self.schedules), len(self.schedules) * len(self.seeds)
         self.n_steps = settings.n_steps or pair.max_steps
         self.env_steps = 0
@@ -123,10 +130,10 @@ class IMMReinforce:
         self.advantages = Advantages(
             self.n_runs,
             model.n_states,
-            gamma=settings.gamma or model.discount,
+            gamma=gamma,
             baseline=settings.baseline,
             normalize=settings.normalize_advantage,
-            bootstrap=settings.bootstrap,
+            bootstrap=settings.bootstraps,
         )
         self.evaluator = Evaluator(
             pair,
@@ -174,7 +181,7 @@ class IMMReinforce:
         Raises:
             RunFailedError: A loss is not finite.
         """
-        n_updates = -(-total_steps // self.batch_steps)
+        n_updates = -(-checked_count("total_steps", total_steps) // self.batch_steps)
         if self.controller is None:
             resolved = [s.resolve(epochs=n_updates) for s in self.schedules]
             self.controller = WeightController(
@@ -185,7 +192,7 @@ class IMMReinforce:
         if evaluate_at is None:
             due = _evaluation_updates(n_updates, self.settings.eval_points)
         else:
-            due = {-(-steps // self.batch_steps) for steps in evaluate_at}
+            due = {-(-checked_count("evaluate_at", s) // self.batch_steps) for s in evaluate_at}
         units = max(self.settings.hidden_sizes)
         with fitting_threads(self.n_runs * self.pair.model.n_states * units):
             while (done := self.env_steps // self.batch_steps) < n_updates:
@@ -215,14 +222,9 @@ class IMMReinforce:
         if self._imm is not None:
             matching, measures = self._matching(log_probs, rollout, loss, progress, measure)
             loss = loss if matching is None else loss + matching
-        total = loss.sum()
-        if not torch.isfinite(total):
-            raise RunFailedError(
-                f"the loss of run(s) {self._names(~torch.isfinite(loss.detach()))} is not finite at "
-                f"{self.env_steps} environment steps; a smaller learning rate or λ may help."
-            )
+        self._require_finite(loss.detach(), "loss")
         self.optimizer.zero_grad(set_to_none=True)
-        total.backward()  # type: ignore[no-untyped-call]  # torch's own annotation is missing
+        loss.sum().backward()  # type: ignore[no-untyped-call]  # torch's own annotation is missing
         self.optimizer.step()
         return measures
 
@@ -301,15 +303,25 @@ class IMMReinforce:
         for g, h in pairs:
             for i, product in enumerate((g * h, g * g, h * h)):
                 sums[i] += product.flatten(1).sum(dim=1)
-        norms = (sums[1] * sums[2]).sqrt().clamp_min(torch.finfo(sums.dtype).tiny)
-        return _numpy(sums[0] / norms)
+        norms = sums[1].sqrt() * sums[2].sqrt()  # the product of the squares could underflow
+        return _numpy(sums[0] / norms.clamp_min(torch.finfo(sums.dtype).tiny))
 
     def _record(self, measures: dict[str, FloatArray]) -> Record:
         probs = self.action_probs()
+        self._require_finite(torch.as_tensor(probs).flatten(0, 1).sum(dim=(1, 2)), "policy")
         returns = self.evaluator.returns(probs.reshape(-1, *probs.shape[2:])).mean(axis=1)
         record = Record(self.env_steps, returns, self.rollouts.finished_returns(), measures)
         self.records.append(record)
         return record
+
+    def _require_finite(self, values: Tensor, what: str) -> None:
+        """Fails where a value (N,) is not finite, naming the runs."""
+        good = torch.isfinite(values)
+        if not good.all():
+            raise RunFailedError(
+                f"the {what} of {self._names(~good)} is not finite at {self.env_steps} environment "
+                "steps; a smaller learning rate or λ may help."
+            )
 
     def _names(self, runs: Tensor) -> str:
         """The runs that a mask (N,) picks, as a person names them."""

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Any
 
 from imm_rl.errors import InvalidInputError, invalid, unknown_name
@@ -38,41 +40,62 @@ class ReinforceSettings:
     gamma: float | None = _setting(None, "discount of the return; default: the model's")
     baseline: str = _setting("value", f"subtracted from the return: {', '.join(BASELINES)}")
     normalize_advantage: bool = _setting(True, "scale advantages to mean 0, deviation 1")
-    bootstrap: bool = _setting(True, "value the state at which a time limit cuts an episode")
+    bootstrap: bool | None = _setting(
+        None, "value the state at which a time limit cuts; default: with the value baseline"
+    )
     entropy_coef: float = _setting(0.0, "weight of the entropy bonus, in nats")
     contexts: str = _setting(
-        "agent", "whose rollouts the beliefs to match at come from: agent, restricted"
+        "agent", "whose rollouts the contexts to match at come from: agent, restricted"
     )
-    context_weight: str = _setting(
-        "informed", "weight of each belief: uniform, certainty, informed"
+    context_weight: str | None = _setting(
+        None, "weight of each context: uniform, certainty, informed; default: informed for beliefs"
     )
     eval_episodes: int = _setting(100, "episodes of one evaluation of one run")
     eval_steps: int | None = _setting(None, "length of an evaluation episode; default: the pair's")
     eval_points: int = _setting(50, "evaluations spread evenly over the training")
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "hidden_sizes", _checked_sizes(self.hidden_sizes))
+        checked: dict[str, Any] = {"hidden_sizes": _checked_sizes(self.hidden_sizes)}
         for name in ("n_envs", "eval_episodes", "eval_points"):
-            _check_count(name, getattr(self, name))
+            checked[name] = checked_count(name, getattr(self, name))
         for name in ("n_steps", "eval_steps"):
             if getattr(self, name) is not None:
-                _check_count(name, getattr(self, name))
-        _check_real("learning_rate", self.learning_rate, above=0.0)
-        _check_real("entropy_coef", self.entropy_coef, at_least=0.0)
-        if self.gamma is not None and not (_is_real(self.gamma) and 0.0 < self.gamma <= 1.0):
-            raise invalid("gamma", "be in (0, 1]", self.gamma)
-        for name in ("normalize_advantage", "bootstrap"):
-            if not isinstance(getattr(self, name), bool):
-                raise invalid(name, "be true or false", getattr(self, name))
-        choices = {"baseline": BASELINES, "contexts": CONTEXTS, "context_weight": CONTEXT_WEIGHTS}
+                checked[name] = checked_count(name, getattr(self, name))
+        ranges = {"learning_rate": "> 0", "entropy_coef": "≥ 0"}
+        for name, text in ranges.items():
+            checked[name] = _checked_real(name, getattr(self, name), text)
+        if self.gamma is not None:
+            checked["gamma"] = _checked_real("gamma", self.gamma, "in (0, 1]")
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)
+        choices = {"baseline": BASELINES, "contexts": CONTEXTS}
+        if self.context_weight is not None:
+            choices["context_weight"] = CONTEXT_WEIGHTS
         for name, known in choices.items():
             if getattr(self, name) not in known:
                 raise unknown_name(name, str(getattr(self, name)), known)
+        for name in ("normalize_advantage", "bootstrap"):
+            value = getattr(self, name)
+            if not isinstance(value, bool) and not (name == "bootstrap" and value is None):
+                raise invalid(name, "be true or false", value)
+        self._check_conflicts()
+
+    def _check_conflicts(self) -> None:
         if self.bootstrap and self.baseline != "value":
             raise InvalidInputError(
-                f"bootstrap needs a critic, and baseline is {self.baseline!r}. "
-                "Set baseline to 'value' or bootstrap to false."
+                "bootstrap goes on with the value baseline where an episode is cut, and baseline is "
+                f"{self.baseline!r}. Set baseline to 'value' or bootstrap to false."
             )
+        if self.baseline == "mean" and self.normalize_advantage:
+            raise InvalidInputError(
+                "baseline 'mean' changes nothing under normalize_advantage, which subtracts the mean. "
+                "Set baseline to 'none' or normalize_advantage to false."
+            )
+
+    @property
+    def bootstraps(self) -> bool:
+        """Whether cut returns go on with a value: as `bootstrap` says, else with the value baseline."""
+        return self.baseline == "value" if self.bootstrap is None else self.bootstrap
 
     @classmethod
     def preset(cls, name: str, **changes: Any) -> ReinforceSettings:
@@ -97,44 +120,57 @@ class ReinforceSettings:
 PRESETS: dict[str, dict[str, Any]] = {
     "default": {},
     # Muneeb and Ohannessian 2024, RL section and code: no baseline, one environment, 50 observations
-    # an epoch, evaluation by 10 rollouts of 22 steps.
+    # an epoch, evaluation by 10 rollouts of 22 steps. All of it is said, so that it stays the paper's
+    # when a default changes. Their rule for λ is the schedule `paper`.
     "paper": {
+        "hidden_sizes": (32,),
+        "learning_rate": 0.01,
         "n_envs": 1,
         "n_steps": 50,
         "gamma": 0.9,
-        "learning_rate": 0.01,
-        "context_weight": "uniform",
         "baseline": "none",
         "normalize_advantage": False,
         "bootstrap": False,
+        "entropy_coef": 0.0,
+        "contexts": "agent",
+        "context_weight": "uniform",
         "eval_episodes": 10,
         "eval_steps": 22,
     },
 }
 
 
-def _is_real(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+def is_whole(value: Any) -> bool:
+    """Whether a value is a whole number of any integer type; true and false are none."""
+    return not isinstance(value, bool) and isinstance(value, Integral)
 
 
-def _check_count(name: str, value: object) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+def checked_count(name: str, value: Any) -> int:
+    """A whole number ≥ 1, of any integer type."""
+    if not is_whole(value) or value < 1:
         raise invalid(name, "be a whole number ≥ 1", value)
+    return int(value)
 
 
-def _check_real(
-    name: str, value: float, *, above: float | None = None, at_least: float | None = None
-) -> None:
-    if not _is_real(value) or (above is not None and value <= above):
-        raise invalid(name, f"be a finite number > {above}", value)
-    if at_least is not None and value < at_least:
-        raise invalid(name, f"be a finite number ≥ {at_least}", value)
+def _checked_real(name: str, value: Any, text: str) -> float:
+    """A finite number in the range that the text says."""
+    allowed: dict[str, Callable[[float], bool]] = {
+        "> 0": lambda v: v > 0.0,
+        "≥ 0": lambda v: v >= 0.0,
+        "in (0, 1]": lambda v: 0.0 < v <= 1.0,
+    }
+    real = not isinstance(value, bool) and isinstance(value, Real)
+    if not (real and math.isfinite(value) and allowed[text](value)):
+        raise invalid(name, f"be a finite number {text}", value)
+    return float(value)
 
 
 def _checked_sizes(value: Any) -> tuple[int, ...]:
-    sizes = (value,) if isinstance(value, int) else tuple(value)
-    for size in sizes:
-        _check_count("hidden_sizes", size)
+    if isinstance(value, Integral):
+        value = (value,)
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        raise invalid("hidden_sizes", "be whole numbers ≥ 1, one a layer", value)
+    sizes = tuple(checked_count("hidden_sizes", size) for size in value)
     if not sizes:
         raise invalid("hidden_sizes", "name at least one layer", value)
     return sizes

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import math
+import numbers
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -28,7 +29,7 @@ _SOLVERS = {
     "pbvi": "imm_rl.agents.solvers.pbvi",
     "qmdp": "imm_rl.agents.solvers.qmdp",
 }
-_CACHE_VERSION = 1
+_CACHE_VERSION = 2
 """Part of every cache key; raise it when a solver's results change."""
 
 
@@ -60,7 +61,8 @@ def solve(
             max(1, |value|).
         seed: Of the solver's random choices.
         cache: Whether to take the policy from, and leave it in, `$IMM_RL_CACHE` (by default
-            `~/.cache/imm-rl`). Entries are keyed by the model's numbers and these settings.
+            `~/.cache/imm-rl`). Entries are keyed by the model's numbers and these settings. A policy
+            that the clock stopped is not kept: the next call may have a faster machine.
         progress: Called with a `SolveProgress` after every round of the solver; not when the policy
             comes from the cache.
 
@@ -95,6 +97,7 @@ def solve(
         time_limit=float(time_limit), precision=float(precision), seed=int(seed), progress=progress
     )
     solution = _solver(name)(model, settings)
+    stopped_by_clock = settings.out_of_time and not solution.converged
     policy = AlphaVectorPolicy(
         solution.vectors,
         solution.actions,
@@ -107,7 +110,7 @@ def solve(
         converged=solution.converged,
         notes=(solution.note,) if solution.note else (),
     )
-    if stored is not None:
+    if stored is not None and not stopped_by_clock:
         try:
             stored.parent.mkdir(parents=True, exist_ok=True)
             policy.save(stored)
@@ -116,12 +119,11 @@ def solve(
     return policy
 
 
-def _resolved(method: str) -> str:
+def _resolved(method: object) -> str:
     """The solver that a method stands for; point-based value iteration serves every size so far."""
-    name = "pbvi" if method == DEFAULT_METHOD else method
-    if name not in _SOLVERS:
-        raise unknown_name("solver", str(method), solver_names())
-    return name
+    if not isinstance(method, str) or method not in solver_names():
+        raise unknown_name("solver", method, solver_names())
+    return "pbvi" if method == DEFAULT_METHOD else method
 
 
 def _solver(name: str) -> Callable[[TabularPOMDP, SolveSettings], Solution]:
@@ -134,11 +136,11 @@ def _check_settings(time_limit: object, precision: object, seed: object) -> None
     for name, value in (("time_limit", time_limit), ("precision", precision)):
         if (
             isinstance(value, bool)
-            or not isinstance(value, (int, float))
-            or not 0.0 < value < math.inf
+            or not isinstance(value, numbers.Real)
+            or not 0.0 < float(value) < math.inf
         ):
             raise invalid(name, "be a number > 0", value)
-    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+    if isinstance(seed, bool) or not isinstance(seed, numbers.Integral) or int(seed) < 0:
         raise invalid("seed", "be a whole number ≥ 0", seed)
 
 

@@ -20,10 +20,14 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
+from imm_rl.envs import options
 from imm_rl.envs.model import FloatArray, TabularPOMDP
 from imm_rl.errors import InvalidInputError, invalid
 
 IntArray: TypeAlias = npt.NDArray[np.int64]
+
+SUM_TOLERANCE = 1e-4
+"""A belief that sums to 1 within this is taken for one: room for float32 and for long rows."""
 
 
 def predict(belief: npt.ArrayLike, action: npt.ArrayLike, model: TabularPOMDP) -> FloatArray:
@@ -38,9 +42,11 @@ def predict(belief: npt.ArrayLike, action: npt.ArrayLike, model: TabularPOMDP) -
         (..., S), Σ_s b(s) T[s, a, s'].
 
     Raises:
-        InvalidInputError: A shape does not fit, or an action is out of range.
+        InvalidInputError: A shape does not fit, a belief is no distribution, or an action is out of range.
     """
-    shape, rows_BS, (actions_B,) = _rows(model, belief, _indices("action", action, model.n_actions))
+    shape, rows_BS, (actions_B,) = _rows(
+        model, belief, options.indices("action", action, model.n_actions)
+    )
     return _predicted(rows_BS, actions_B, model).reshape(*shape, model.n_states)
 
 
@@ -56,9 +62,11 @@ def likelihood(belief: npt.ArrayLike, action: npt.ArrayLike, model: TabularPOMDP
         (..., O), P(o | b, a); rows sum to 1.
 
     Raises:
-        InvalidInputError: A shape does not fit, or an action is out of range.
+        InvalidInputError: A shape does not fit, a belief is no distribution, or an action is out of range.
     """
-    shape, rows_BS, (actions_B,) = _rows(model, belief, _indices("action", action, model.n_actions))
+    shape, rows_BS, (actions_B,) = _rows(
+        model, belief, options.indices("action", action, model.n_actions)
+    )
     predicted_BS = _predicted(rows_BS, actions_B, model)
     result_BO = _by_action(
         actions_B,
@@ -87,14 +95,15 @@ def update(
         (..., S), the posterior; rows sum to 1.
 
     Raises:
-        InvalidInputError: A shape does not fit, an index is out of range, or an observation has
-            probability 0 under its belief and action (the message prints all three).
+        InvalidInputError: A shape does not fit, a belief is no distribution, an index is out of range,
+            or an observation has probability 0 under its belief and action (the message prints all
+            three).
     """
     shape, rows_BS, (actions_B, observations_B) = _rows(
         model,
         belief,
-        _indices("action", action, model.n_actions),
-        _indices("observation", observation, model.n_observations),
+        options.indices("action", action, model.n_actions),
+        options.indices("observation", observation, model.n_observations),
     )
     likelihood_BS = _by_action(
         actions_B,
@@ -103,12 +112,33 @@ def update(
     )
     joint_BS = _predicted(rows_BS, actions_B, model) * likelihood_BS
     evidence_B = joint_BS.sum(axis=1)
-    impossible_B = ~(evidence_B > 0.0)  # also catches NaN in the belief
+    impossible_B = evidence_B <= 0.0
     if impossible_B.any():
         row = int(np.flatnonzero(impossible_B)[0])
         raise _impossible(rows_BS[row], int(actions_B[row]), int(observations_B[row]), model)
     joint_BS /= evidence_B[:, None]
     return joint_BS.reshape(*shape, model.n_states)
+
+
+def check_distributions(name: str, rows: FloatArray) -> None:
+    """Refuses rows (B, S) that are no beliefs: finite, at least 0, sum 1 within `SUM_TOLERANCE`.
+
+    Raises:
+        InvalidInputError: Naming the first bad row.
+    """
+    # NaN fails every comparison. Sums by a product: several times as quick as sum() for short rows.
+    if rows.min(initial=0.0) >= 0.0:
+        off = rows @ np.ones(rows.shape[1]) - 1.0
+        if np.abs(off).max(initial=0.0) <= SUM_TOLERANCE:
+            return
+    with np.errstate(invalid="ignore"):  # inf - inf
+        sums = rows.sum(axis=1)
+        good = (rows >= 0.0).all(axis=1) & (np.abs(sums - 1.0) <= SUM_TOLERANCE)
+    row = int(np.flatnonzero(~good)[0])
+    raise InvalidInputError(
+        f"{name} must be finite, at least 0 and sum to 1 within {SUM_TOLERANCE:g}; received "
+        f"{_shown(rows[row])}, which sums to {sums[row]:.6g}."
+    )
 
 
 def _predicted(beliefs: FloatArray, actions: IntArray, model: TabularPOMDP) -> FloatArray:
@@ -147,21 +177,11 @@ def _columns(matrix: FloatArray | sp.csr_array, columns: IntArray) -> FloatArray
     return np.asarray(matrix.tocsc()[:, used].toarray().T[place])
 
 
-def _indices(name: str, value: npt.ArrayLike, count: int) -> IntArray:
-    array = np.asarray(value)
-    if array.dtype.kind not in "iu":
-        raise invalid(name, f"be whole numbers in [0, {count})", array.dtype.name)
-    if array.size and not (array.min() >= 0 and array.max() < count):
-        outside = array[(array < 0) | (array >= count)].flat[0]
-        raise invalid(name, f"be in [0, {count})", int(outside))
-    return array.astype(np.int64, copy=False)
-
-
 def _rows(
     model: TabularPOMDP, belief: npt.ArrayLike, *indices: IntArray
 ) -> tuple[tuple[int, ...], FloatArray, list[IntArray]]:
     """The common leading shape, the beliefs as (B, S) and each index array as (B,)."""
-    beliefs: FloatArray = np.asarray(belief, dtype=np.float64)
+    beliefs = options.floats("belief", belief)
     if beliefs.ndim == 0 or beliefs.shape[-1] != model.n_states:
         raise invalid("belief", f"have shape (..., S) with S = {model.n_states}", beliefs.shape)
     shapes = [beliefs.shape[:-1], *(index.shape for index in indices)]
@@ -169,6 +189,7 @@ def _rows(
         shape = np.broadcast_shapes(*shapes)
     except ValueError:
         raise invalid("belief, action and observation", "have one leading shape", shapes) from None
+    check_distributions("belief", beliefs.reshape(-1, model.n_states))
     rows = np.broadcast_to(beliefs, (*shape, model.n_states)).reshape(-1, model.n_states)
     return shape, rows, [np.broadcast_to(index, shape).reshape(-1) for index in indices]
 
@@ -176,10 +197,13 @@ def _rows(
 def _impossible(
     belief: FloatArray, action: int, observation: int, model: TabularPOMDP
 ) -> InvalidInputError:
-    with np.printoptions(precision=4, suppress=True, threshold=40):
-        shown = np.array2string(belief)
     return InvalidInputError(
         f"observation {observation} ({model.observation_names[observation]}) is impossible after "
-        f"action {action} ({model.action_names[action]}) from belief {shown}: its probability is 0. "
-        "Check that belief, action and observation belong together and to this model."
+        f"action {action} ({model.action_names[action]}) from belief {_shown(belief)}: its probability "
+        "is 0. Check that belief, action and observation belong together and to this model."
     )
+
+
+def _shown(belief: FloatArray) -> str:
+    with np.printoptions(precision=4, suppress=True, threshold=40):
+        return np.array2string(belief, max_line_width=1_000)

@@ -14,7 +14,7 @@ import scipy.sparse as sp
 
 from imm_rl.envs.cassandra_tokens import RESERVED, is_name
 from imm_rl.envs.model import FloatArray, Matrix, TabularPOMDP
-from imm_rl.errors import InvalidInputError, invalid
+from imm_rl.errors import invalid
 from imm_rl.files import write_text
 
 _WHOLE_ROW = 0.25
@@ -28,12 +28,9 @@ def write(model: TabularPOMDP, path: str | Path) -> None:
 
     Raises:
         InvalidInputError: The format does not allow a name, or the path cannot be written to.
+        RunFailedError: The disk failed or is full; the old file is as it was.
     """
-    text = "\n".join(_lines(model)) + "\n"
-    try:
-        write_text(path, text)
-    except OSError as error:
-        raise InvalidInputError(f"{path}: cannot be written: {error.strerror}.") from None
+    write_text(path, "\n".join(_lines(model)) + "\n")
 
 
 def _lines(model: TabularPOMDP) -> Iterator[str]:

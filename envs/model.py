@@ -6,7 +6,7 @@ Index letters: S states, A actions, O observations; s before, s' after a step.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
+from imm_rl.envs import options
 from imm_rl.errors import InvalidInputError, invalid
 
 FloatArray: TypeAlias = npt.NDArray[np.float64]
@@ -59,7 +60,7 @@ class TabularPOMDP:
         observation_names: Sequence[str] | None = None,
     ) -> None:
         self.discount = _checked_discount(discount)
-        initial_array = _floats("initial", initial)
+        initial_array = options.floats("initial", initial)
         if initial_array.ndim != 1 or initial_array.size == 0:
             raise invalid(
                 "initial", "be a vector with one probability a state", initial_array.shape
@@ -84,7 +85,7 @@ class TabularPOMDP:
         start = _normalised("initial", initial_array[None, :], lambda _: "the start belief")
         self.initial = start[0]
         self._normalise_rows()
-        self.reward, self.outcome_reward = self._checked_reward(_floats("reward", reward))
+        self.reward, self.outcome_reward = self._checked_reward(options.floats("reward", reward))
         self.terminal = self._checked_terminal(terminal)
         for array in (self.initial, self.reward, self.terminal):
             array.setflags(write=False)
@@ -244,19 +245,12 @@ def _checked_stack(
             part.sum_duplicates()  # one order and one entry a place: equal models look equal
             parts.append(part)
         return tuple(parts)
-    array = _floats(name, value)
+    array = options.floats(name, value)
     state_axes = (1,) if actions_first else (0, 2)
     right = array.ndim == 3 and all(array.shape[axis] == n_states for axis in state_axes)
     if not right or 0 in array.shape:
         raise invalid(name, f"have shape {axes} with S = {n_states}", array.shape)
     return array
-
-
-def _floats(name: str, value: npt.ArrayLike | Sequence[sp.sparray]) -> FloatArray:
-    try:
-        return np.array(value, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise invalid(name, "be an array of numbers", type(value).__name__) from None
 
 
 def _normalised(name: str, matrix: Any, row_name: Callable[[int], str]) -> Any:
@@ -290,6 +284,8 @@ def _normalised(name: str, matrix: Any, row_name: Callable[[int], str]) -> Any:
 def _checked_names(kind: str, given: Sequence[str] | None, count: int) -> tuple[str, ...]:
     if given is None:
         return tuple(str(i) for i in range(count))
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise invalid(f"{kind}_names", f"be a list of {count} names", given)
     names = tuple(str(n) for n in given)
     if len(names) != count or len(set(names)) != count:
         raise invalid(f"{kind}_names", f"be {count} different names", names)

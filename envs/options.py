@@ -1,11 +1,51 @@
-"""Checks of the values users give to environment factories; called by the factories and by `EnvPair`."""
+"""Checks of the values users give: options of environment factories, arrays of models and policies."""
 
 from __future__ import annotations
 
 import math
 import operator
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
 
 from imm_rl.errors import invalid
+
+FloatArray: TypeAlias = npt.NDArray[np.float64]
+IntArray: TypeAlias = npt.NDArray[np.int64]
+
+
+def floats(name: str, value: object) -> FloatArray:
+    """Returns value as a float64 array of any shape; itself where it is one already.
+
+    Raises:
+        InvalidInputError: value is text, ragged, or else no array of real numbers.
+    """
+    try:
+        array = np.asarray(value)
+        if array.dtype.kind in "biufO":  # NumPy would read numbers out of text
+            return array.astype(np.float64, copy=False)
+    except (TypeError, ValueError, RuntimeError):  # RuntimeError: a torch tensor with gradients
+        pass
+    raise invalid(name, "be an array of numbers, with rows of one length", type(value).__name__)
+
+
+def indices(name: str, value: object, count: int) -> IntArray:
+    """Returns value as an int64 array of any shape, entries in [0, count).
+
+    Raises:
+        InvalidInputError: value is not of whole numbers, or one is out of range.
+    """
+    try:
+        array: IntArray = np.asarray(value)
+    except (TypeError, ValueError):  # ragged
+        array = np.asarray(0.0)
+    if array.dtype.kind not in "iu":
+        raise invalid(name, f"be whole numbers in [0, {count})", array.dtype.name)
+    if array.size and not (array.min() >= 0 and array.max() < count):
+        outside = array[(array < 0) | (array >= count)].flat[0]
+        raise invalid(name, f"be in [0, {count})", int(outside))
+    return array.astype(np.int64, copy=False)
 
 
 def whole(name: str, value: object, *, at_least: int) -> int:

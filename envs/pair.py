@@ -11,13 +11,12 @@ import copy
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
-import numpy as np
 import numpy.typing as npt
 
-from imm_rl.envs import options
-from imm_rl.envs.model import FloatArray, TabularPOMDP
+from imm_rl.envs import options, pair_checks
+from imm_rl.envs.model import TabularPOMDP
 from imm_rl.envs.sampler import Sampler
-from imm_rl.errors import invalid, unknown_name
+from imm_rl.errors import unknown_name
 
 if TYPE_CHECKING:
     from stable_baselines3.common.vec_env import VecEnv
@@ -38,18 +37,21 @@ class EnvPair:
     Attributes:
         name: What the problem is called, e.g. "tiger".
         model: The POMDP that the environments draw from.
-        restricted_model: The POMDP that the solver is given; `model` itself unless said otherwise.
+        restricted_model: The POMDP that the solver is given and beliefs are filtered by; `model` itself
+            unless said otherwise. Another one has the same terminal states, and gives no start,
+            transition or observation probability 0 that the model does not.
         max_steps: Steps after which an episode is cut (truncation, not termination).
         observation_beliefs: (O, S) or None. Row o is the belief given the last observation alone,
             for problems whose observation tells all that any history could (the grid: the hidden
-            coordinate is uniform whatever was done). Such pairs observe at reset.
+            coordinate is uniform whatever was done). Such pairs observe at reset. Tables that are not
+            too large are checked by the Bayes filter.
         source: Where the problem comes from.
         spec: The text from which `imm_rl.make` builds this pair again; "" where there is none.
         draw: How a scene is drawn (`imm_rl.envs.render`); None for the generic picture.
 
     Raises:
-        InvalidInputError: The models differ in states, actions or observations, or another value
-            does not hold what is said above.
+        InvalidInputError: The models differ in states, actions or observations, or something does not
+            hold that is said above.
     """
 
     def __init__(
@@ -65,10 +67,12 @@ class EnvPair:
         draw: Drawing | None = None,
     ) -> None:
         self.name = name
-        self.model = _checked_model("model", model)
-        self.restricted_model = _checked_restricted(model, restricted_model)
+        self.model = pair_checks.checked_model("model", model)
+        self.restricted_model = pair_checks.checked_restricted(model, restricted_model)
         self.max_steps = options.whole("max_steps", max_steps, at_least=1)
-        self.observation_beliefs = _checked_observation_beliefs(model, observation_beliefs)
+        self.observation_beliefs = pair_checks.checked_observation_beliefs(
+            model, self.restricted_model, observation_beliefs
+        )
         self.source = source
         self.spec = spec
         self.draw = draw
@@ -140,54 +144,7 @@ class EnvPair:
         return f"EnvPair({self.spec or self.name!r}, {self.model!r}, max_steps={self.max_steps})"
 
 
-def _checked_model(name: str, model: TabularPOMDP) -> TabularPOMDP:
-    if not isinstance(model, TabularPOMDP):
-        raise invalid(name, "be a TabularPOMDP", type(model).__name__)
-    return model
-
-
 def _checked_view(view: str) -> str:
     if view not in VIEWS:
-        raise unknown_name("view", str(view), VIEWS)
+        raise unknown_name("view", view, VIEWS)
     return view
-
-
-def _checked_restricted(model: TabularPOMDP, restricted: TabularPOMDP | None) -> TabularPOMDP:
-    if restricted is None:
-        return model
-    _checked_model("restricted_model", restricted)
-    for what in ("n_states", "n_actions", "n_observations"):
-        if getattr(restricted, what) != getattr(model, what):
-            raise invalid(
-                f"restricted_model.{what}",
-                f"equal model.{what} = {getattr(model, what)}",
-                getattr(restricted, what),
-            )
-    return restricted
-
-
-def _checked_observation_beliefs(
-    model: TabularPOMDP, value: npt.ArrayLike | None
-) -> FloatArray | None:
-    if value is None:
-        return None
-    beliefs = np.array(value, dtype=np.float64)
-    shape = (model.n_observations, model.n_states)
-    if beliefs.shape != shape:
-        raise invalid("observation_beliefs", f"have shape (O, S) = {shape}", beliefs.shape)
-    if not ((beliefs >= 0.0).all() and np.allclose(beliefs.sum(axis=1), 1.0, atol=1e-6)):
-        raise invalid(
-            "observation_beliefs",
-            "hold one distribution over states a row",
-            f"rows that sum to {beliefs.sum(axis=1)}",
-        )
-    first = model.observation_of(0)
-    for action in range(1, model.n_actions):
-        if abs(model.observation_of(action) - first).max() > 0.0:
-            raise invalid(
-                "observation_beliefs",
-                "be given only where observations do not depend on the action",
-                f"a model whose action {model.action_names[action]} observes differently",
-            )
-    beliefs.setflags(write=False)
-    return beliefs

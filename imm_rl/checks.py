@@ -7,6 +7,8 @@ reads the tensor back, which on a GPU makes the host wait, so those stand behind
 
 from __future__ import annotations
 
+import numbers
+
 import torch
 
 from imm_rl.errors import InvalidInputError, invalid
@@ -51,6 +53,12 @@ def whole(name: str, value: object) -> None:
     """Refuses all but a whole number of at least 1."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise invalid(name, "be a whole number of at least 1", value)
+
+
+def share(name: str, value: object) -> None:
+    """Refuses all but a number in [0, 1]."""
+    if not isinstance(value, numbers.Real) or not 0.0 <= float(value) <= 1.0:
+        raise invalid(name, "be in [0, 1]", value)
 
 
 def shaped(

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
+
+from imm_rl.errors import ImmRlError, InvalidInputError, RunFailedError
 
 
 def write_atomically(
@@ -17,9 +21,19 @@ def write_atomically(
     A crash, a full disk or a kill at any moment leaves the old file, or none, never half of one.
     `durable` makes sure of it for a power cut too, at the price of waiting for the disk; files that
     are written often and can be made again do without.
+
+    Raises:
+        InvalidInputError: The path is a folder, or the folder it lies in is missing, is none or may not
+            be written to.
+        RunFailedError: The disk failed or is full; the old file is as it was.
     """
     path = Path(path)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    if os.path.isdir(path):
+        raise InvalidInputError(f"{path} cannot be written: it is a folder.")
+    try:
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    except OSError as error:
+        raise _without_place(path, error) from error
     try:
         with os.fdopen(handle, "wb") as file:
             write(file)
@@ -31,11 +45,36 @@ def write_atomically(
         os.umask(umask)
         os.chmod(temporary, 0o666 & ~umask)
         os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
+    except BaseException as error:
+        with contextlib.suppress(OSError):  # where the folder is gone, so is the file
+            os.unlink(temporary)
+        if isinstance(error, OSError):
+            raise _failed(path, error) from error
         raise
 
 
 def write_text(path: str | Path, text: str, *, durable: bool = True) -> None:
-    """Writes UTF-8 text whole or not at all."""
+    """Writes UTF-8 text whole or not at all.
+
+    Raises:
+        InvalidInputError, RunFailedError: As `write_atomically`.
+    """
     write_atomically(path, lambda file: file.write(text.encode("utf-8")), durable=durable)
+
+
+def _without_place(path: Path, error: OSError) -> ImmRlError:
+    """Why no file can be begun beside the path: mostly the folder, else the disk."""
+    folder = path.parent
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG):
+        why = f"{error.strerror} in the folder {folder}"
+    elif not os.path.exists(folder):
+        why = f"there is no folder {folder}"
+    elif not os.path.isdir(folder):
+        why = f"{folder} is not a folder"
+    else:
+        return _failed(path, error)
+    return InvalidInputError(f"{path} cannot be written: {why}.")
+
+
+def _failed(path: Path, error: OSError) -> RunFailedError:
+    return RunFailedError(f"{path} could not be written: {error.strerror or error}.")

@@ -21,7 +21,6 @@ import torch
 
 from imm_rl import checks
 from imm_rl.cross_entropy import check_target, cross_entropy, item_shares, sizes
-from imm_rl.errors import invalid
 from imm_rl.induced import completion_log_shares
 from imm_rl.serialized import serialized_backward
 
@@ -148,13 +147,12 @@ def interpolate(probs: torch.Tensor, restricted_probs: torch.Tensor, ratio: floa
         (..., Y), of the dtype of `probs`.
 
     Raises:
-        InvalidInputError: A rank, shape or dtype is wrong, or the ratio is outside [0, 1].
+        InvalidInputError: A rank, shape or dtype is wrong, or the ratio is no number in [0, 1].
     """
     checks.floats("probs", probs, "(..., Y)")
     runs, own = sizes(probs, 1)
     checks.shaped("restricted_probs", restricted_probs, "(..., Y)", runs, own)
-    if not 0 <= ratio <= 1:
-        raise invalid("ratio", "be in [0, 1]", ratio)
+    checks.share("ratio", ratio)
     return torch.lerp(probs, restricted_probs.to(probs.dtype), float(ratio))
 
 

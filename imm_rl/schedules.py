@@ -13,11 +13,13 @@ Every place that takes λ (`IMMReinforce`, `--lambda`, the language models) take
 | `target-kl:0.05` | adapted so that KL(P̂‖Q̄) stays near 0.05 nats, see `TargetKL` |
 | `aligned:1` | 1 · max(0, cosine of the main and the IMM gradient), see `Aligned` |
 
-The last two depend on what a run measures; `WeightController` keeps the state of many runs.
+Spaces may stand at both ends and around `:`, `->`, `@`, `,` and `=`. The last two depend on what a run
+measures; `WeightController` keeps the state of many runs.
 """
 
 from __future__ import annotations
 
+import numbers
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
@@ -38,6 +40,7 @@ from imm_rl.schedule_forms import (
 )
 
 FloatArray: TypeAlias = npt.NDArray[np.float64]
+_SPACED_SIGN = re.compile(r"\s*(->|[:@,=])\s*")
 
 __all__ = [
     "FORMS",
@@ -94,23 +97,21 @@ def parse(schedule: str | float | Schedule) -> Schedule:
     if isinstance(schedule, Schedule):
         return schedule
     made: Schedule | None = None
-    if isinstance(schedule, str):
-        made = _parse_text("".join(schedule.split()))
-    elif _is_number(schedule):
-        made = Constant(float(schedule))
+    given: object = schedule
+    if isinstance(given, str):
+        made = _parse_text(_SPACED_SIGN.sub(r"\1", given.strip()))
+    elif isinstance(given, numbers.Real) and not isinstance(given, bool):
+        made = Constant(float(given))
     if made is not None:
         return made
     examples = ", ".join(["0.25", "paper", *(example for example, _ in FORMS.values())])
     raise invalid("a λ schedule", f"be a number or have one of the forms {examples}", schedule)
 
 
-def _is_number(value: object) -> bool:
-    kinds = (int, float, np.integer, np.floating)
-    return isinstance(value, kinds) and not isinstance(value, bool)
-
-
 def _parse_text(text: str) -> Schedule | None:
     """The schedule, or None where the text has none of the forms."""
+    if "_" in text:  # float() takes 1_000 for a number
+        return None
     name, colon, rest = text.partition(":")
     try:
         if not colon:

@@ -77,8 +77,7 @@ def serialized_backward(
         return log_probs, log_probs.detach() + part_shares
 
     # On leaving the block the generators are set back, so that the second pass draws the same.
-    devices = [torch.cuda.current_device()] if _cuda_in_use() else []
-    with torch.no_grad(), torch.random.fork_rng(devices):
+    with torch.no_grad(), torch.random.fork_rng(_cuda_devices(contexts.device)):
         induced = forward(0)[1].logsumexp(1)
         for start in range(chunk, completions, chunk):
             induced = torch.logaddexp(induced, forward(start)[1].logsumexp(1))
@@ -102,5 +101,13 @@ def serialized_backward(
     return cross_entropy(induced, joint, 2)
 
 
-def _cuda_in_use() -> bool:
-    return bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]
+def _cuda_devices(device: torch.device) -> list[torch.device]:
+    """The CUDA devices whose generators `log_prob_fn` draws from, given that of the contexts.
+
+    Contexts on the CPU may be moved by `log_prob_fn` to the current device, where CUDA is in use.
+    """
+    if device.type == "cuda":
+        return [device]
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        return [torch.device("cuda", torch.cuda.current_device())]
+    return []

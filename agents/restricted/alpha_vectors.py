@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import math
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
+from imm_rl.agents.restricted import alpha_checks as checks
 from imm_rl.agents.restricted import policy_files
 from imm_rl.agents.restricted.base import (
     checked_beliefs,
@@ -22,11 +23,15 @@ from imm_rl.agents.restricted.base import (
 )
 from imm_rl.agents.solvers.base import IntArray
 from imm_rl.agents.solvers.lookahead import LookAhead
+from imm_rl.envs import options
 from imm_rl.envs.model import FloatArray, TabularPOMDP
-from imm_rl.errors import InvalidInputError, invalid, unknown_name
+from imm_rl.errors import InvalidInputError, invalid
 
 EXECUTIONS = ("lookahead", "vectors")
 TIES = ("split", "first")
+OTHER_MODEL = "solved for another model of the same size"
+"""Note of a policy that was loaded for a model with other numbers than the one it was solved for."""
+
 _KEEP = object()
 
 
@@ -40,6 +45,12 @@ class AlphaVectorPolicy:
       plan behind it being followed, and vectors that are best nowhere near the beliefs met say nothing
       there. It needs the model.
     - "vectors": the best vector's action. QMDP and FIB are defined so.
+
+    Beliefs are checked: finite, at least 0, sum 1; by `probs` alone only their shape is, since training
+    asks it again and again for beliefs that it has computed.
+
+    Attributes:
+        acts_on: "belief", see `RestrictedPolicy`.
 
     Args:
         vectors: (V, S).
@@ -62,6 +73,8 @@ class AlphaVectorPolicy:
             option is unknown.
     """
 
+    acts_on: ClassVar[str] = "belief"
+
     def __init__(
         self,
         vectors: npt.ArrayLike,
@@ -80,12 +93,13 @@ class AlphaVectorPolicy:
         notes: tuple[str, ...] = (),
         fingerprint: str | None = None,
     ) -> None:
-        self.vectors = _checked_vectors(vectors)
-        self.vector_actions = _checked_actions(vector_actions, len(self.vectors))
+        self.vectors = checks.vectors(vectors)
+        self.vector_actions = checks.vector_actions(vector_actions, len(self.vectors))
+        model = checks.model(model)
         used = int(self.vector_actions.max()) + 1
         if n_actions is None:
             n_actions = used if model is None else max(used, model.n_actions)
-        self.n_actions = n_actions
+        self.n_actions = n_actions = options.whole("n_actions", n_actions, at_least=1)
         if used > n_actions:
             raise invalid("vector_actions", f"be below {n_actions} actions", used - 1)
         if model is not None and (self.n_states, n_actions) != (model.n_states, model.n_actions):
@@ -94,9 +108,9 @@ class AlphaVectorPolicy:
                 f"model has {model.n_states} states and {model.n_actions} actions."
             )
         self.model = model
-        self.execution = _checked_choice("execution", execution, EXECUTIONS)
-        self.ties = _checked_choice("ties", ties, TIES)
-        self.temperature = _checked_temperature(temperature)
+        self.execution = checks.choice("execution", execution, EXECUTIONS)
+        self.ties = checks.choice("ties", ties, TIES)
+        self.temperature = checks.temperature(temperature)
         self.lower_bound, self.upper_bound = lower_bound, upper_bound
         self.method, self.seconds, self.converged = method, seconds, converged
         self.notes = tuple(notes)
@@ -128,7 +142,11 @@ class AlphaVectorPolicy:
         return self._fingerprint
 
     def value(self, belief: FloatArray) -> FloatArray:
-        """V (...,) of beliefs (..., S): the largest Σ_s b(s) α_i(s)."""
+        """V (...,) of beliefs (..., S): the largest Σ_s b(s) α_i(s).
+
+        Raises:
+            InvalidInputError: Beliefs of another size, or no beliefs.
+        """
         beliefs = checked_beliefs(belief, self.n_states)
         return np.asarray((beliefs @ self.vectors.T).max(axis=-1))
 
@@ -138,12 +156,9 @@ class AlphaVectorPolicy:
         With execution "vectors" an action that no vector has gets −inf.
 
         Raises:
-            InvalidInputError: Beliefs of another size; or a look-ahead without a model.
+            InvalidInputError: Beliefs of another size, or no beliefs; or a look-ahead without a model.
         """
-        beliefs = checked_beliefs(belief, self.n_states)
-        flat = beliefs.reshape(-1, self.n_states)
-        values = self._vector_values(flat) if self.execution == "vectors" else self._ahead(flat)
-        return values.reshape(*beliefs.shape[:-1], self.n_actions)
+        return self._action_values(checked_beliefs(belief, self.n_states))
 
     def action(self, belief: FloatArray) -> IntArray:
         """The first of the best actions, (...,) at beliefs (..., S); temperature plays no part."""
@@ -151,15 +166,25 @@ class AlphaVectorPolicy:
         return best
 
     def action_probs(self, belief: FloatArray, temperature: float | None = None) -> FloatArray:
-        """Action probabilities (..., A): greedy, or softmax(Q / temperature) where one is given."""
-        values = self.action_values(belief)
-        if _checked_temperature(temperature) is None:
-            return greedy_probs(values, self.ties)
-        return softmax_probs(values, float(temperature or 1.0))
+        """Action probabilities (..., A) at beliefs (..., S): softmax(Q / temperature), or greedy.
+
+        Args:
+            belief: (..., S).
+            temperature: None takes the policy's own, and acts greedily where that is None too. To act
+                greedily whatever the policy's own is, ask `with_(temperature=None)`.
+
+        Raises:
+            InvalidInputError: As `action_values`; or the temperature is no number > 0.
+        """
+        own = self.temperature if temperature is None else checks.temperature(temperature)
+        return self._probs(checked_beliefs(belief, self.n_states), own)
 
     def probs(self, context: FloatArray) -> FloatArray:
-        """Action probabilities (..., A) at beliefs (..., S), at the policy's own temperature."""
-        return self.action_probs(context, self.temperature)
+        """Action probabilities (..., A) at beliefs (..., S), at the policy's own temperature.
+
+        What `action_probs` gives, without its check of the beliefs' values.
+        """
+        return self._probs(checked_beliefs(context, self.n_states, check=False), self.temperature)
 
     def with_(
         self,
@@ -171,11 +196,11 @@ class AlphaVectorPolicy:
         """A copy that acts otherwise; vectors and tables are shared. temperature=None acts greedily."""
         changed = copy.copy(self)
         if execution is not None:
-            changed.execution = _checked_choice("execution", execution, EXECUTIONS)
+            changed.execution = checks.choice("execution", execution, EXECUTIONS)
         if ties is not None:
-            changed.ties = _checked_choice("ties", ties, TIES)
+            changed.ties = checks.choice("ties", ties, TIES)
         if temperature is not _KEEP:
-            changed.temperature = _checked_temperature(temperature)
+            changed.temperature = checks.temperature(temperature)
         return changed
 
     def save(self, path: str | Path) -> None:
@@ -194,12 +219,16 @@ class AlphaVectorPolicy:
                 policy for slightly other rewards is a fair restricted policy), and `notes` says so.
 
         Raises:
-            InvalidInputError: The file is missing, damaged, or for a model of other sizes.
+            InvalidInputError: The file is missing, damaged, or for a model of other sizes; or the model
+                is none.
         """
+        model = checks.model(model)
         record = policy_files.read(path)
         fields = {f.name: getattr(record, f.name) for f in dataclasses.fields(record)}
+        # It may have been saved with this note, which speaks of the model it was loaded for then.
+        fields["notes"] = tuple(note for note in record.notes if note != OTHER_MODEL)
         if model is not None and record.fingerprint not in (None, model.fingerprint()):
-            fields["notes"] = (*record.notes, "solved for another model of the same size")
+            fields["notes"] += (OTHER_MODEL,)
         try:
             return cls(model=model, **fields)
         except InvalidInputError as error:
@@ -212,6 +241,17 @@ class AlphaVectorPolicy:
             f"states={self.n_states}, actions={self.n_actions}, {bounds}, "
             f"converged={self.converged})"
         )
+
+    def _probs(self, beliefs: FloatArray, temperature: float | None) -> FloatArray:
+        values = self._action_values(beliefs)
+        if temperature is None:
+            return greedy_probs(values, self.ties)
+        return softmax_probs(values, temperature)
+
+    def _action_values(self, beliefs: FloatArray) -> FloatArray:
+        flat = beliefs.reshape(-1, self.n_states)
+        values = self._vector_values(flat) if self.execution == "vectors" else self._ahead(flat)
+        return values.reshape(*beliefs.shape[:-1], self.n_actions)
 
     def _vector_values(self, beliefs: FloatArray) -> FloatArray:
         scores = beliefs @ self.vectors.T
@@ -229,45 +269,3 @@ class AlphaVectorPolicy:
                 )
             self._lookahead = LookAhead(self.model, self.vectors)
         return self._lookahead.action_values(beliefs)
-
-
-def _checked_vectors(vectors: npt.ArrayLike) -> FloatArray:
-    array = np.array(vectors, dtype=np.float64)
-    if array.ndim != 2 or array.size == 0:
-        raise invalid("vectors", "be a matrix (V, S) with at least one vector", array.shape)
-    if not np.isfinite(array).all():
-        vector, state = np.argwhere(~np.isfinite(array))[0]
-        raise invalid(f"vectors[{vector}, {state}]", "be finite", float(array[vector, state]))
-    array.setflags(write=False)
-    return array
-
-
-def _checked_actions(actions: npt.ArrayLike, n_vectors: int) -> IntArray:
-    array = np.array(actions)
-    if array.dtype.kind not in "iu" or array.shape != (n_vectors,):
-        raise invalid(
-            "vector_actions",
-            f"be an integer for each of {n_vectors} vectors",
-            (array.dtype, array.shape),
-        )
-    if array.min() < 0:
-        raise invalid("vector_actions", "be ≥ 0", int(array.min()))
-    array = array.astype(np.int64)
-    array.setflags(write=False)
-    return array
-
-
-def _checked_choice(name: str, value: str, known: tuple[str, ...]) -> str:
-    if value not in known:
-        raise unknown_name(name, str(value), known)
-    return value
-
-
-def _checked_temperature(value: float | object | None) -> float | None:
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
-        raise invalid("temperature", "be a number > 0, or None to act greedily", value)
-    if not (math.isfinite(value) and value > 0.0):
-        raise invalid("temperature", "be a number > 0, or None to act greedily", value)
-    return float(value)

@@ -7,6 +7,8 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
+from imm_rl.envs import options
+from imm_rl.envs.belief import check_distributions
 from imm_rl.envs.model import FloatArray
 from imm_rl.errors import invalid
 
@@ -21,7 +23,12 @@ to 1e-9, so nothing real is lost.
 
 @runtime_checkable
 class RestrictedPolicy(Protocol):
-    """A policy that acts on beliefs over the full state, and is never trained here."""
+    """A policy that acts on beliefs over the full state, and is never trained here.
+
+    A class attribute `acts_on` says what it needs to see: "belief", which is meant where there is none,
+    or "observation" for a policy that needs the last observation alone; such a one has a method
+    `observation_probs(observations (...,)) -> (..., A)` as well.
+    """
 
     @property
     def name(self) -> str:
@@ -39,15 +46,22 @@ class RestrictedPolicy(Protocol):
         """Action probabilities (..., A) at beliefs (..., S)."""
 
 
-def checked_beliefs(beliefs: FloatArray, n_states: int) -> FloatArray:
+def checked_beliefs(beliefs: npt.ArrayLike, n_states: int, *, check: bool = True) -> FloatArray:
     """Beliefs (..., S) as a float64 array.
 
+    Args:
+        beliefs: What was given.
+        n_states: S.
+        check: Whether the values are checked; without it the shape alone is.
+
     Raises:
-        InvalidInputError: The last axis is not S long.
+        InvalidInputError: The last axis is not S long, or a row is no distribution.
     """
-    array = np.asarray(beliefs, dtype=np.float64)
+    array = options.floats("belief", beliefs)
     if array.ndim == 0 or array.shape[-1] != n_states:
         raise invalid("belief", f"have {n_states} states on its last axis", array.shape)
+    if check:
+        check_distributions("belief", array.reshape(-1, n_states))
     return array
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 import numpy.typing as npt
 
 from imm_rl.agents.restricted.base import RestrictedPolicy, checked_beliefs
+from imm_rl.envs import options
 from imm_rl.envs.model import ROW_SUM_TOLERANCE, FloatArray
 from imm_rl.errors import InvalidInputError, invalid
 
@@ -20,6 +23,9 @@ class MemorylessPolicy:
     `observation_beliefs` says what each observation lets one believe, and `probs` finds the observation
     back from the belief, so that training treats it like any policy on beliefs.
 
+    Attributes:
+        acts_on: "observation", see `RestrictedPolicy`.
+
     Args:
         table: (O, A), table[o, a] = P(a | o); rows sum to 1.
         observation_beliefs: (O, S), row o is the belief on seeing o.
@@ -29,6 +35,8 @@ class MemorylessPolicy:
         InvalidInputError: Shapes do not fit, a row is no distribution, or two observations have the
             same belief but different rows.
     """
+
+    acts_on: ClassVar[str] = "observation"
 
     def __init__(
         self,
@@ -64,7 +72,7 @@ class MemorylessPolicy:
         name: str = "memoryless",
     ) -> MemorylessPolicy:
         """What a policy on beliefs does on seeing each observation, written down once."""
-        beliefs = np.asarray(observation_beliefs, dtype=np.float64)
+        beliefs = _distributions("observation_beliefs", observation_beliefs)
         return cls(policy.probs(beliefs), beliefs, name=name)
 
     @property
@@ -88,16 +96,12 @@ class MemorylessPolicy:
         Raises:
             InvalidInputError: A belief that no observation gives.
         """
-        beliefs = checked_beliefs(context, self.n_states)
+        beliefs = checked_beliefs(context, self.n_states, check=False)
         return np.asarray(self.table[self._observations(beliefs)])
 
     def observation_probs(self, observations: npt.ArrayLike) -> FloatArray:
         """Action probabilities (..., A) on seeing observations (...,), integers."""
-        seen = np.asarray(observations)
-        if seen.dtype.kind not in "iu" or ((seen < 0) | (seen >= self.n_observations)).any():
-            raise invalid(
-                "observations", f"be integers in [0, {self.n_observations})", observations
-            )
+        seen = options.indices("observations", observations, self.n_observations)
         return np.asarray(self.table[seen])
 
     def _observations(self, beliefs: FloatArray) -> npt.NDArray[np.int64]:
@@ -105,7 +109,8 @@ class MemorylessPolicy:
         # Nearest in the Euclidean sense by one product: |b − c|² less |b|².
         known = self.observation_beliefs
         nearest = ((known**2).sum(axis=1) - 2.0 * (flat @ known.T)).argmin(axis=1)
-        off = np.abs(flat - known[nearest]).max(axis=1, initial=0.0) > BELIEF_TOLERANCE
+        # NaN is off too.
+        off = ~(np.abs(flat - known[nearest]).max(axis=1, initial=0.0) <= BELIEF_TOLERANCE)
         if off.any():
             raise invalid(
                 "belief",
@@ -117,7 +122,7 @@ class MemorylessPolicy:
 
 
 def _distributions(name: str, value: npt.ArrayLike) -> FloatArray:
-    array = np.array(value, dtype=np.float64)
+    array: FloatArray = options.floats(name, value).copy()
     if array.ndim != 2 or array.size == 0:
         raise invalid(name, "be a matrix with one row an observation", array.shape)
     sums = array.sum(axis=1)

@@ -16,7 +16,7 @@ import numpy as np
 
 from imm_rl.agents.solvers.base import IntArray
 from imm_rl.envs.model import FloatArray
-from imm_rl.errors import InvalidInputError, RunFailedError, invalid
+from imm_rl.errors import InvalidInputError, invalid
 from imm_rl.files import write_atomically
 
 FORMAT = "imm-rl alpha vectors 1"
@@ -50,8 +50,8 @@ def write(record: PolicyRecord, path: str | Path) -> None:
     """Writes a record; the file appears complete or stays as it was.
 
     Raises:
-        InvalidInputError: The name does not end in .npz.
-        RunFailedError: The disk refuses.
+        InvalidInputError: The name does not end in .npz, or no file can be written there.
+        RunFailedError: The disk failed or is full.
     """
     target = _checked_suffix(path)
     entries: dict[str, Any] = {"format": np.array(FORMAT)}
@@ -64,10 +64,7 @@ def write(record: PolicyRecord, path: str | Path) -> None:
         elif field.name == "notes":
             value = np.array(value, dtype=np.str_)
         entries[field.name] = np.asarray(value)
-    try:
-        write_atomically(target, lambda file: np.savez(file, **entries))
-    except OSError as error:
-        raise RunFailedError(f"policy file {target} could not be written: {error}") from error
+    write_atomically(target, lambda file: np.savez(file, **entries))
 
 
 def read(path: str | Path) -> PolicyRecord:

@@ -114,30 +114,38 @@ def finite_horizon_values(
 
 
 def require_bounded_horizon(model: TabularPOMDP) -> None:
-    """Refuses γ = 1 unless every policy reaches a terminal state with probability 1.
-
-    With γ = 1 values are finite for all policies just then. The states from which some policy can stay
-    off the terminal ones for ever are found by elimination: drop a state when each of its actions may
-    leave what is left; nothing may be left.
+    """Refuses γ = 1 unless every policy ends, where values may have no bound.
 
     Raises:
         InvalidInputError: γ = 1 and some policy never ends.
     """
     if model.discount < 1.0:
         return
+    endless = endless_state(model)
+    if endless is not None:
+        raise invalid(
+            "discount",
+            "be below 1 for an unbounded horizon, unless every policy ends in a terminal state",
+            1.0,
+            f"From state {model.state_names[endless]} a policy can go on for ever: give the model a "
+            "discount below 1",
+        )
+
+
+def endless_state(model: TabularPOMDP) -> int | None:
+    """A state from which some policy can stay off the terminal states for ever, or None.
+
+    Such states are found by elimination: drop a state when each of its actions may leave what is left;
+    nothing may be left.
+    """
     left = ~model.terminal
     while left.any():
         stays = [np.asarray(model.transition_of(a) @ ~left) == 0.0 for a in range(model.n_actions)]
         still = left & np.any(stays, axis=0)
         if (still == left).all():
-            state = model.state_names[int(np.flatnonzero(left)[0])]
-            raise invalid(
-                "discount",
-                "be below 1 for an unbounded horizon, unless every policy ends in a terminal state",
-                1.0,
-                f"From state {state} a policy can go on for ever: give the model a discount below 1",
-            )
+            return int(np.flatnonzero(left)[0])
         left = still
+    return None
 
 
 def _one_step(model: TabularPOMDP, values: FloatArray, discount: float) -> FloatArray:

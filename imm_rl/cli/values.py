@@ -104,10 +104,12 @@ def _typed(name: str, kind: str, value: Any) -> Any:
     """A text read as `kind`, the field's annotation; what YAML has typed is left to the field's check."""
     if isinstance(value, list):
         return tuple(value)
+    optional = kind.endswith("| None")
+    kind = kind.removesuffix(" | None")
+    if optional and isinstance(value, str) and value.lower() in ("none", "null"):
+        return None
     if not isinstance(value, str) or kind == "str":
         return value
-    if kind.endswith("| None") and value.lower() in ("none", "null"):
-        return None
     if kind.startswith("tuple"):
         return tuple(count(name, part) for part in value.split(","))
     if kind.startswith("int"):

@@ -121,6 +121,15 @@ def test_value_table_bootstraps_the_cut_state() -> None:
     np.testing.assert_allclose(advantages(rollout([1.0], states=[0], truncated=(0,))), [[-1.0]])
 
 
+def test_value_table_bootstraps_a_state_never_met_with_the_mean_of_those_met() -> None:
+    advantages = make("value", bootstrap=True)
+    advantages(rollout([4.0], states=[0], terminated=(0,)))
+    advantages(rollout([2.0], states=[1], terminated=(0,)))
+    cut = rollout([1.0], states=[0], truncated=(0,))._replace(next_states=np.array([[2]]))
+    # 1 + 0.5·mean(4, 2) less V(0) = 4
+    np.testing.assert_allclose(advantages(cut), [[1.0 + 0.5 * 3.0 - 4.0]])
+
+
 def test_advantages_go_on_where_a_saved_state_says() -> None:
     one, other = make("value"), make("value")
     one(rollout([1, 2, 3], states=[0, 1, 2]))

@@ -131,6 +131,7 @@ def test_policy_is_a_restricted_policy() -> None:
     policy: RestrictedPolicy = tiger_policy(method="mine")
     assert isinstance(policy, RestrictedPolicy)
     assert (policy.name, policy.n_states, policy.n_actions) == ("mine", 2, 3)
+    assert AlphaVectorPolicy.acts_on == "belief"
 
 
 def test_actions_without_a_vector_are_never_done() -> None:
@@ -169,6 +170,20 @@ def test_temperature_gives_a_softmax_of_action_values() -> None:
     ]
 
 
+def test_action_probs_takes_the_policys_own_temperature_unless_told_another() -> None:
+    policy = AlphaVectorPolicy(
+        [[0.0], [np.log(3.0)]], [0, 1], execution="vectors", temperature=np.float32(1.0)
+    )
+    np.testing.assert_allclose(policy.action_probs(np.ones(1)), [0.25, 0.75])
+    np.testing.assert_allclose(policy.action_probs(np.ones(1), None), [0.25, 0.75])
+    np.testing.assert_allclose(policy.action_probs(np.ones(1), 0.5), [0.1, 0.9])
+    greedy = policy.with_(temperature=None)
+    assert greedy.action_probs(np.ones(1)).tolist() == [0.0, 1.0]
+    for wrong in (0.0, -1.0, "hot", float("inf")):
+        with pytest.raises(InvalidInputError, match="temperature must be a number > 0"):
+            policy.action_probs(np.ones(1), wrong)  # type: ignore[arg-type]
+
+
 def test_temperature_survives_huge_values() -> None:
     policy = AlphaVectorPolicy([[1e6], [1e6 - 1.0]], [0, 1], execution="vectors", temperature=1.0)
     np.testing.assert_allclose(policy.probs(np.ones(1)), [1 / (1 + np.exp(-1)), 1 / (1 + np.e)])
@@ -191,6 +206,14 @@ def test_vectors_are_read_only() -> None:
     ("arguments", "options", "message"),
     [
         (([1.0, 2.0], [0]), {}, "vectors must be a matrix"),
+        (([[1.0, 2.0], [1.0]], [0, 1]), {}, "vectors must be an array of numbers"),
+        (([["1", "2"]], [0]), {}, "vectors must be an array of numbers"),
+        (("x", [0]), {}, "vectors must be an array of numbers"),
+        (([[1.0, 2.0]] * 2, [[0], [0, 1]]), {}, "an integer for each of 2 vectors"),
+        (([[1.0, 2.0]], [0]), {"n_actions": "3"}, "n_actions must be a whole number ≥ 1"),
+        (([[1.0, 2.0]], [0]), {"n_actions": 2.5}, "n_actions must be a whole number ≥ 1"),
+        (([[1.0, 2.0]], [0]), {"model": "tiger"}, "model must be a TabularPOMDP; received 'str'"),
+        (([[1.0, 2.0]], [0]), {"execution": None}, "unknown execution None"),
         ((np.empty((0, 2)), []), {}, "vectors must be a matrix"),
         (([[1.0, np.nan]], [0]), {}, r"vectors\[0, 1\] must be finite; received nan"),
         (([[1.0, 2.0]], [0, 1]), {}, "an integer for each of 1 vectors"),
@@ -214,6 +237,34 @@ def test_policy_refuses(arguments: Any, options: Any, message: str) -> None:
 def test_policy_refuses_beliefs_of_another_size() -> None:
     with pytest.raises(InvalidInputError, match="2 states on its last axis; received"):
         tiger_policy().probs(np.ones((4, 3)) / 3)
+
+
+@pytest.mark.parametrize(
+    "wrong", [[1.0, 2.0], [-1.0, 2.0], [np.nan, 1.0], [np.inf, 0.0], [0.0, 0.0], [0.5, 0.4998]]
+)
+def test_policy_refuses_what_is_no_belief(wrong: list[float]) -> None:
+    policy = tiger_policy()
+    for method in (policy.value, policy.action, policy.action_values, policy.action_probs):
+        for belief in (wrong, [[0.5, 0.5], wrong]):
+            with pytest.raises(
+                InvalidInputError, match="belief must be finite, at least 0 and sum"
+            ):
+                method(np.array(belief))
+
+
+@pytest.mark.parametrize("wrong", ["left", ["0.5", "0.5"], [[0.5, 0.5], [1.0]], None])
+def test_policy_refuses_beliefs_that_are_no_numbers(wrong: Any) -> None:
+    policy = tiger_policy()
+    for method in (policy.value, policy.action_probs, policy.probs):
+        with pytest.raises(InvalidInputError, match="belief must"):
+            method(wrong)
+
+
+def test_policy_takes_beliefs_that_are_rounded() -> None:
+    policy = tiger_policy()
+    rounded = np.array([0.33335, 0.66667], dtype=np.float32)
+    assert policy.action(rounded) == policy.action(np.array([1 / 3, 2 / 3]))
+    assert policy.action_probs([1, 0]).tolist() == policy.probs(np.array([1.0, 0.0])).tolist()  # type: ignore[arg-type]
 
 
 def test_look_ahead_without_a_model_says_what_to_do() -> None:
@@ -272,6 +323,13 @@ def test_save_leaves_no_other_file_and_replaces_the_old_one(tmp_path: Path) -> N
     assert AlphaVectorPolicy.load(path).method == "second"
 
 
+def test_save_into_no_folder_is_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(
+        InvalidInputError, match=r"p\.npz cannot be written: there is no folder .*none"
+    ):
+        tiger_policy().save(tmp_path / "none" / "p.npz")
+
+
 def test_save_that_fails_keeps_the_old_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -301,6 +359,24 @@ def test_load_accepts_another_model_of_the_same_size_and_notes_it(tmp_path: Path
     loaded = AlphaVectorPolicy.load(saved(tmp_path), other)
     assert loaded.notes == ("solved for another model of the same size",)
     assert AlphaVectorPolicy.load(saved(tmp_path), TIGER).notes == ()
+
+
+def test_load_notes_another_model_once_and_only_while_it_is_another(tmp_path: Path) -> None:
+    other = imm_rl.make("tiger(accuracy=0.7)").model
+    path = saved(tmp_path, notes=("mine",))
+    for _ in range(3):
+        loaded = AlphaVectorPolicy.load(path, other)
+        assert loaded.notes == ("mine", "solved for another model of the same size")
+        loaded.save(path)
+    assert AlphaVectorPolicy.load(path, TIGER).notes == ("mine",)
+    assert AlphaVectorPolicy.load(path).notes == ("mine",)
+
+
+def test_load_refuses_what_is_no_model(tmp_path: Path) -> None:
+    with pytest.raises(
+        InvalidInputError, match="^model must be a TabularPOMDP; received 'EnvPair'"
+    ):
+        AlphaVectorPolicy.load(saved(tmp_path), imm_rl.make("tiger"))  # type: ignore[arg-type]
 
 
 def test_load_refuses_a_model_of_another_size(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ def test_memoryless_is_a_restricted_policy() -> None:
     assert isinstance(policy, RestrictedPolicy)
     assert (policy.name, policy.n_states, policy.n_actions) == ("table", 3, 2)
     assert MemorylessPolicy(TABLE, BELIEFS).n_observations == 2
+    assert MemorylessPolicy.acts_on == "observation"
 
 
 def test_memoryless_acts_on_the_observation_that_a_belief_comes_from() -> None:
@@ -41,12 +42,18 @@ def test_memoryless_refuses_a_belief_that_no_observation_gives() -> None:
         policy.probs(np.array([[0.5, 0.5, 0.0], [0.4, 0.6, 0.0]]))
 
 
+def test_memoryless_refuses_nan() -> None:
+    with pytest.raises(InvalidInputError, match="be that of a single observation"):
+        MemorylessPolicy(TABLE, BELIEFS).probs(np.array([0.5, np.nan, 0.0]))
+
+
 def test_memoryless_acts_on_observations() -> None:
     policy = MemorylessPolicy(TABLE, BELIEFS)
     assert policy.observation_probs(np.array([1, 0])).tolist() == [[0.25, 0.75], [1.0, 0.0]]
-    for wrong in (2, -1, 0.5):
-        with pytest.raises(InvalidInputError, match=r"integers in \[0, 2\)"):
-            policy.observation_probs(wrong)
+    assert policy.observation_probs(np.array([[0], [1]])).shape == (2, 1, 2)
+    for wrong in (2, -1, 0.5, "0", [[0], [0, 1]]):
+        with pytest.raises(InvalidInputError, match=r"observations must be .*in \[0, 2\)"):
+            policy.observation_probs(wrong)  # type: ignore[arg-type]
 
 
 def test_memoryless_from_policy_does_what_the_policy_does() -> None:
@@ -60,6 +67,12 @@ def test_memoryless_from_policy_does_what_the_policy_does() -> None:
     np.testing.assert_allclose(table.probs(beliefs), policy.probs(beliefs))
 
 
+def test_memoryless_from_policy_refuses_what_is_no_belief() -> None:
+    policy = AlphaVectorPolicy([[0.0] * 3, [1.0] * 3], [0, 1], execution="vectors")
+    with pytest.raises(InvalidInputError, match=r"observation_beliefs\[0\] must be probabilities"):
+        MemorylessPolicy.from_policy(policy, [[0.5, 0.0, 0.0]])
+
+
 def test_memoryless_table_of_a_constant_policy() -> None:
     policy = AlphaVectorPolicy([[0.0] * 3, [1.0] * 3], [0, 1], execution="vectors")
     assert MemorylessPolicy.from_policy(policy, BELIEFS).table.tolist() == [[0, 1], [0, 1]]
@@ -69,6 +82,8 @@ def test_memoryless_table_of_a_constant_policy() -> None:
     ("table", "beliefs", "message"),
     [
         ([0.5, 0.5], BELIEFS, "table must be a matrix"),
+        ([[0.5, 0.5], [1.0]], BELIEFS, "table must be an array of numbers"),
+        (TABLE, [["x"]], "observation_beliefs must be an array of numbers"),
         (TABLE, [[]], "observation_beliefs must be a matrix"),
         ([[0.5, 0.5], [0.5, 0.4]], BELIEFS, r"table\[1\] must be probabilities"),
         ([[1.5, -0.5], [0.5, 0.5]], BELIEFS, r"table\[0\] must be probabilities"),

@@ -15,6 +15,7 @@ from imm_rl.agents.reinforce import IMMReinforce, Record
 from imm_rl.agents.rollout import action_cdf
 from imm_rl.agents.settings import ReinforceSettings
 from imm_rl.agents.solve import solve
+from imm_rl.agents.streams import PURPOSES, SeedStreams, generator
 from imm_rl.errors import InvalidInputError, RunFailedError
 
 
@@ -151,6 +152,129 @@ def test_records_carry_every_measure() -> None:
     assert (last.measures["imm/naive_kl"] >= last.measures["imm/kl"]).all()
     assert (np.abs(last.measures["imm/grad_cosine"]) <= 1.0 + 1e-6).all()
     assert np.isfinite(last.rollout_returns).all()
+
+
+def test_grad_cosine_is_that_of_each_runs_whole_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
+    agent = make("cheese", "qmdp", 1.0, seeds=(0, 1, 2), hidden_sizes=(8, 5))
+    found: dict[str, Any] = {}
+    original = IMMReinforce._measures
+
+    def spy(
+        self: IMMReinforce, imm: Any, term: Any, log_probs: Any, contexts: Any, main: Any
+    ) -> Any:
+        parameters = list(self.policy.parameters())
+        flat = []
+        for loss in (main, term.loss):
+            parts = torch.autograd.grad(loss.sum(), parameters, retain_graph=True)
+            flat.append(torch.cat([p.flatten(1) for p in parts], dim=1).double())
+        found["expected"] = torch.nn.functional.cosine_similarity(*flat, dim=1).numpy()
+        return original(self, imm, term, log_probs, contexts, main)
+
+    monkeypatch.setattr(IMMReinforce, "_measures", spy)
+    for _ in range(3):
+        agent.learn(agent.env_steps + 50, evaluate_at=[agent.env_steps + 50])
+        cosine = agent.records[-1].measures["imm/grad_cosine"]
+        np.testing.assert_allclose(cosine, found["expected"], atol=1e-5)
+    assert min(c for r in agent.records for c in r.measures["imm/grad_cosine"]) < 0.0
+
+
+def test_target_kl_moves_lambda_by_the_measured_kl() -> None:
+    agent = make("cheese", "qmdp", "target-kl:0.05", seeds=(0, 1))
+    agent.learn(50, evaluate_at=[50])
+    measures = agent.records[0].measures
+    expected = np.exp(0.1 * np.clip((measures["imm/kl"] - 0.05) / 0.05, -1.0, 1.0))
+    np.testing.assert_allclose(measures["imm/lambda"], expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"gamma": 0.5},
+        {"baseline": "none"},
+        {"normalize_advantage": False},
+        {"bootstrap": False},
+        {"entropy_coef": 0.1},
+        {"context_weight": "uniform"},
+        {"contexts": "restricted"},
+        {"learning_rate": 0.01},
+        {"hidden_sizes": (16,)},
+        {"n_envs": 2},
+        {"n_steps": 25},
+    ],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_every_setting_reaches_the_training(changes: dict[str, Any]) -> None:
+    plain, changed = make("tiger", "pomdp"), make("tiger", "pomdp", **changes)
+    for agent in (plain, changed):
+        agent.learn(300)
+    assert not np.array_equal(plain.action_probs(), changed.action_probs())
+
+
+def test_evaluation_settings_reach_the_evaluation() -> None:
+    agent = make("tiger", "fib", eval_steps=1)
+    agent.learn(50)
+    assert (np.abs(agent.records[-1].returns) <= 100.0).all()  # one step pays −100, −1 or 10
+
+
+def test_every_part_draws_from_a_stream_of_its_own() -> None:
+    drawn = [generator(3, purpose).random(4).tolist() for purpose in PURPOSES]
+    assert len({tuple(d) for d in drawn}) == len(PURPOSES)
+    agent = make("cheese", "qmdp", seeds=(3,))
+    states = [
+        agent.rollouts.state()["environment"],
+        agent.rollouts.state()["action"],
+        agent.evaluator.state()["stream"],
+        agent.source.state()["stream"],
+    ]
+    # The rollouts' environment stream has drawn the starts; the others stand at their beginning.
+    assert len({str(s) for s in states}) == 4
+    fresh = {p: SeedStreams([3], p).state() for p in PURPOSES}
+    assert str(states[1]) == fresh["action"]
+    assert str(states[3]) == fresh["context"]
+
+
+def test_learning_rate_that_explodes_in_the_last_update_is_a_failed_run() -> None:
+    agent = make("tiger", None, learning_rate=3e38)
+    with pytest.raises(RunFailedError, match="policy of seed"):
+        agent.learn(50)
+
+
+def test_bootstrapping_without_discount_is_refused_where_episodes_may_go_on_for_ever() -> None:
+    with pytest.raises(InvalidInputError, match="gamma is 1, and from state"):
+        make("tiger", None, gamma=1.0)
+    make("tiger", None, gamma=1.0, bootstrap=False).learn(50)
+
+
+@pytest.mark.parametrize(
+    ("steps", "evaluate_at"),
+    [(0, None), (-5, None), ("100", None), (50.5, None), (True, None), (100, [0])],
+)
+def test_learn_refuses_what_is_no_number_of_steps(steps: Any, evaluate_at: Any) -> None:
+    with pytest.raises(InvalidInputError, match="must be a whole number ≥ 1"):
+        make().learn(steps, evaluate_at=evaluate_at)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"pair": "tiger"}, "pair must be an EnvPair; received 'tiger'. Make one with imm_rl.make"),
+        ({"settings": {"n_envs": 2}}, "settings must be ReinforceSettings"),
+        ({"seeds": 5.5}, "seeds must be whole numbers"),
+        ({"device": 0}, "device"),
+        ({"imm_lambda": object()}, "λ"),
+    ],
+)
+def test_agent_refuses_objects_of_another_kind(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidInputError, match=message):
+        IMMReinforce(**{"pair": imm_rl.make("tiger"), "restricted": "fib", **arguments})
+
+
+def test_agent_takes_numpy_numbers_and_a_single_seed() -> None:
+    pair = imm_rl.make("tiger")
+    agent = IMMReinforce(pair, "fib", np.float32(0.5), seeds=np.arange(2), device="cpu")
+    assert agent.seeds == [0, 1]
+    assert IMMReinforce(pair, None, "ratio:0", seeds=3, device=torch.device("cpu")).seeds == [3]
+    assert IMMReinforce(pair, None, "linear:0->0@1", device="cpu").schedules[0](0.5) == 0.0
 
 
 def test_aligned_weight_is_lambda_times_the_cosine_where_positive() -> None:

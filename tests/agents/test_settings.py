@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import numpy as np
 import pytest
 
 from imm_rl.agents.settings import PRESETS, ReinforceSettings
@@ -16,12 +17,16 @@ from imm_rl.errors import InvalidInputError
         ({"n_envs": 0}, "n_envs must be a whole number ≥ 1; received 0"),
         ({"n_envs": True}, "n_envs must be a whole number"),
         ({"n_steps": 2.5}, "n_steps must be a whole number ≥ 1; received 2.5"),
-        ({"learning_rate": 0.0}, "learning_rate must be a finite number > 0"),
+        ({"learning_rate": 0.0}, "learning_rate must be a finite number > 0; received 0.0"),
+        ({"entropy_coef": "x"}, "entropy_coef must be a finite number ≥ 0; received 'x'"),
+        ({"hidden_sizes": 32.0}, "hidden_sizes must be whole numbers ≥ 1, one a layer"),
+        ({"hidden_sizes": None}, "hidden_sizes must be whole numbers ≥ 1, one a layer"),
+        ({"baseline": "mean"}, "baseline 'mean' changes nothing under normalize_advantage"),
         ({"learning_rate": float("nan")}, "learning_rate must be a finite number"),
         ({"learning_rate": "fast"}, "learning_rate must be a finite number"),
         ({"entropy_coef": -1.0}, "entropy_coef must be a finite number ≥ 0"),
-        ({"gamma": 1.5}, r"gamma must be in \(0, 1\]; received 1.5"),
-        ({"gamma": 0.0}, r"gamma must be in \(0, 1\]"),
+        ({"gamma": 1.5}, r"gamma must be a finite number in \(0, 1\]; received 1.5"),
+        ({"gamma": 0.0}, r"gamma must be a finite number in \(0, 1\]"),
         ({"baseline": "valu"}, "unknown baseline 'valu'. Did you mean 'value'?"),
         ({"contexts": "agents"}, "Did you mean 'agent'?"),
         ({"context_weight": "certain"}, "Did you mean 'certainty'?"),
@@ -29,7 +34,7 @@ from imm_rl.errors import InvalidInputError
         ({"hidden_sizes": (32, 0)}, "hidden_sizes must be a whole number ≥ 1; received 0"),
         ({"hidden_sizes": "wide"}, "hidden_sizes must be"),
         ({"normalize_advantage": 1}, "normalize_advantage must be true or false"),
-        ({"baseline": "none", "bootstrap": True}, "bootstrap needs a critic"),
+        ({"baseline": "none", "bootstrap": True}, "bootstrap goes on with the value baseline"),
         ({"eval_points": 0}, "eval_points must be a whole number ≥ 1"),
     ],
 )
@@ -40,6 +45,17 @@ def test_settings_refuse_bad_values(changes: dict[str, object], message: str) ->
 
 def test_settings_take_one_layer_as_a_number() -> None:
     assert ReinforceSettings(hidden_sizes=8).hidden_sizes == (8,)  # type: ignore[arg-type]
+
+
+def test_settings_take_numpy_numbers_as_plain_ones() -> None:
+    settings = ReinforceSettings(n_envs=np.int64(3), learning_rate=np.float32(0.5))  # type: ignore[arg-type]
+    assert (type(settings.n_envs), type(settings.learning_rate)) == (int, float)
+
+
+def test_bootstrap_follows_the_baseline_unless_said() -> None:
+    assert ReinforceSettings().bootstraps
+    assert not ReinforceSettings(baseline="none").bootstraps
+    assert not ReinforceSettings(bootstrap=False).bootstraps
 
 
 def test_settings_are_frozen_and_every_field_has_help() -> None:
@@ -59,6 +75,8 @@ def test_paper_preset_is_the_papers_setting() -> None:
     assert (paper.n_envs, paper.n_steps, paper.gamma, paper.learning_rate) == (1, 50, 0.9, 0.01)
     assert (paper.baseline, paper.normalize_advantage, paper.bootstrap) == ("none", False, False)
     assert (paper.hidden_sizes, paper.eval_episodes, paper.eval_steps) == ((32,), 10, 22)
+    # Every setting but how often to evaluate is said, so that new defaults do not change the paper's.
+    assert set(PRESETS["paper"]) == {f.name for f in dataclasses.fields(paper)} - {"eval_points"}
 
 
 @pytest.mark.parametrize("name", PRESETS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,18 @@ def test_solve_refuses_an_unknown_method_and_suggests_the_nearest() -> None:
         solve(TIGER, "pbv")
 
 
+@pytest.mark.parametrize("method", [["qmdp"], None, 0, b"qmdp"])
+def test_solve_refuses_a_method_that_is_no_name(method: Any) -> None:
+    with pytest.raises(InvalidInputError, match="unknown solver .* Known: fib, pbvi, pomdp, qmdp"):
+        solve(TIGER, method)
+
+
+def test_solve_takes_numbers_of_any_kind(cache: Path, solved: list[str]) -> None:
+    solve(TIGER, "qmdp", time_limit=np.float32(8.0), precision=np.float64(0.5), seed=np.int64(3))  # type: ignore[arg-type]
+    solve(TIGER, "qmdp", time_limit=Fraction(8), precision=0.5, seed=3)  # type: ignore[arg-type]
+    assert solved == ["qmdp"]
+
+
 def test_solve_refuses_a_pair_and_says_what_to_pass() -> None:
     pair: Any = imm_rl.make("tiger")
     with pytest.raises(InvalidInputError, match=r"received 'EnvPair'.*pair.restricted_model"):
@@ -101,6 +114,10 @@ def test_solve_refuses_a_pair_and_says_what_to_pass() -> None:
         ({"precision": -1e-3}, "precision must be a number > 0"),
         ({"precision": float("nan")}, "precision must be a number > 0"),
         ({"precision": True}, "precision must be a number > 0"),
+        ({"precision": "0.1"}, "precision must be a number > 0"),
+        ({"time_limit": None}, "time_limit must be a number > 0"),
+        ({"seed": "1"}, "seed must be a whole number"),
+        ({"seed": True}, "seed must be a whole number"),
         ({"seed": -1}, "seed must be a whole number"),
         ({"seed": 1.0}, "seed must be a whole number"),
     ],
@@ -146,6 +163,29 @@ def test_solve_takes_ten_and_ten_point_zero_for_one(cache: Path, solved: list[st
     solve(TIGER, "fib", time_limit=10)
     solve(TIGER, "fib", time_limit=10.0)
     assert solved == ["fib"]
+
+
+@pytest.mark.parametrize("method", ["fib", "pbvi"])
+def test_solve_does_not_cache_what_the_clock_stopped(
+    cache: Path, solved: list[str], method: str
+) -> None:
+    for _ in range(2):
+        policy = solve(TIGER, method, time_limit=1e-6)
+        assert not policy.converged
+        assert policy.notes == ("stopped by the time limit of 1e-06 s",)
+    assert solved == [method] * 2
+    assert not cache.exists()
+
+
+def test_solve_caches_what_stopped_short_of_its_precision_by_itself(
+    cache: Path, solved: list[str]
+) -> None:
+    model = imm_rl.make("tiger").model
+    for _ in range(2):
+        policy = solve(model, "pbvi", precision=1e-15)
+        assert not policy.converged
+        assert "no longer improved" in policy.notes[0]
+    assert solved == ["pbvi"]
 
 
 def test_solve_without_cache_reads_and_writes_nothing(cache: Path, solved: list[str]) -> None:

@@ -71,7 +71,7 @@ MISTAKES = [
     ("train --env tiger --seeds 4-2", "seeds must count upwards"),
     ("train --env tiger --seeds 1,1", "seeds must all differ"),
     ("train --env tiger --temperature 0", "temperature must be a number > 0"),
-    ("train --env tiger --gamma 1.5", "gamma must be in (0, 1]"),
+    ("train --env tiger --gamma 1.5", "gamma must be a finite number in (0, 1]"),
     ("train --env tiger --learning-rate fast", "learning_rate must be a number"),
     ("train --env tiger --bootstrap maybe", "bootstrap must be true or false"),
     ("train --env tiger --hidden-sizes 8,x", "hidden_sizes must be a whole number"),
@@ -79,7 +79,8 @@ MISTAKES = [
     # conflicts
     ("train --env tiger --restricted none --lambda 0.5", "there is nothing to match"),
     ("train --env tiger --restricted none --temperature 1", "restricted is 'none'"),
-    ("train --env tiger --baseline none", "bootstrap needs a critic"),
+    ("train --env tiger --baseline none --bootstrap true", "baseline is 'none'"),
+    ("train --env tiger --baseline mean", "normalize_advantage, which subtracts the mean"),
     ("train --env tiger --dry-run --print-config", "exclude each other"),
     ("train --env tiger --dry-run --json", "--dry-run runs nothing"),
     ("train --env tiger --print-config --json", "--print-config runs nothing"),

@@ -136,8 +136,8 @@ def test_resume_refuses_a_checkpoint_that_is_damaged_or_of_another_agent(
     other = imm_rl_command("train", "--resume", folder)
 
     assert (damaged.code, other.code) == (2, 2)
-    assert "is no checkpoint of this agent" in damaged.err
-    assert "is no checkpoint of this agent" in other.err
+    assert "is no checkpoint of an agent" in damaged.err
+    assert "is a checkpoint of another agent" in other.err
 
 
 def test_a_copy_of_a_run_folder_goes_on_from_its_new_place(

@@ -76,14 +76,14 @@ def test_settings_reads_texts_by_the_type_of_the_field() -> None:
             "n_steps": "2e2",
             "eval_steps": "none",
             "bootstrap": "False",
-            "baseline": "mean",
+            "baseline": "none",
         }
     )
 
     assert found.hidden_sizes == (8, 16)
     assert found.learning_rate == 1e-3
     assert (found.n_steps, found.eval_steps) == (200, None)
-    assert (found.bootstrap, found.baseline) == (False, "mean")
+    assert (found.bootstrap, found.baseline) == (False, "none")
 
 
 def test_settings_takes_what_yaml_makes_of_values() -> None:

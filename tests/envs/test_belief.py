@@ -179,6 +179,45 @@ def test_update_refuses_nan_in_the_belief(corridor: TabularPOMDP) -> None:
         belief.update([np.nan, 0.5, 0.5], 0, 0, corridor)
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        [0.2, 0.2],
+        [0.0, 0.0],
+        [-0.5, 1.5],
+        [1.0, 2.0],
+        [np.nan, 1.0],
+        [np.inf, 0.0],
+        [np.inf, -np.inf],
+        [0.5, 0.4998],
+    ],
+)
+@pytest.mark.parametrize("sparse", [False, True])
+def test_filter_refuses_rows_that_are_no_beliefs(wrong: list[float], sparse: bool) -> None:
+    model = as_sparse(make("tiger").model) if sparse else make("tiger").model
+    match = "belief must be finite, at least 0 and sum to 1 within 0.0001; received "
+    for beliefs in (wrong, [[0.5, 0.5], wrong], [[wrong, [1.0, 0.0]]]):
+        with pytest.raises(InvalidInputError, match=match):
+            belief.update(beliefs, 0, 0, model)
+        with pytest.raises(InvalidInputError, match=match):
+            belief.predict(beliefs, 0, model)
+        with pytest.raises(InvalidInputError, match=match):
+            belief.likelihood(beliefs, 0, model)
+
+
+def test_filter_names_the_row_that_is_no_belief() -> None:
+    model = make("tiger").model
+    match = r"received \[0.2 0.2\], which sums to 0.4\."
+    with pytest.raises(InvalidInputError, match=match):
+        belief.update([[0.5, 0.5], [0.2, 0.2], [7.0, 0.0]], 0, 0, model)
+
+
+def test_update_takes_beliefs_that_are_rounded() -> None:
+    found = belief.update(np.array([0.33335, 0.66667], np.float32), 0, 0, make("tiger").model)
+    np.testing.assert_allclose(found, [0.85 / 1.15, 0.3 / 1.15], atol=1e-4)
+    np.testing.assert_allclose(found.sum(), 1.0, rtol=1e-12)
+
+
 @pytest.mark.parametrize("sparse", [False, True])
 def test_update_broadcasts_and_keeps_leading_shapes(sparse: bool) -> None:
     model = random_model(3, 4, 2, 3)
@@ -212,6 +251,9 @@ def test_update_does_not_change_its_arguments() -> None:
     [
         (([0.5, 0.3, 0.2], 0, 0), r"belief must have shape \(\.\.\., S\) with S = 2"),
         ((0.5, 0, 0), r"belief must have shape"),
+        (("x", 0, 0), r"belief must be an array of numbers"),
+        (([[0.5, 0.5], [1.0]], 0, 0), r"belief must be an array of numbers"),
+        (([0.5, 0.5], [[0], [0, 1]], 0), r"action must be whole numbers"),
         (([0.5, 0.5], 3, 0), r"action must be in \[0, 3\); received 3"),
         (([0.5, 0.5], -1, 0), r"action must be in \[0, 3\); received -1"),
         (([0.5, 0.5], 0, 2), r"observation must be in \[0, 2\); received 2"),

@@ -11,10 +11,10 @@ from imm_rl.envs.belief_filter import BeliefFilter
 from imm_rl.errors import InvalidInputError
 
 
-@pytest.mark.parametrize("most", [0, belief_filter.MOST_TABLE_ENTRIES])
+@pytest.mark.parametrize("most", [0, belief_filter.MOST_TABLE_STATES])
 @pytest.mark.parametrize("name", ["tiger", "cheese", "4x3", "crying-baby", "grid(size=3)"])
 def test_filter_equals_belief_update(name: str, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(belief_filter, "MOST_TABLE_ENTRIES", most)
+    monkeypatch.setattr(belief_filter, "MOST_TABLE_STATES", most)
     pair = imm_rl.make(name)
     model, rng = pair.model, np.random.default_rng(0)
     beliefs = rng.dirichlet(np.ones(model.n_states), 40)

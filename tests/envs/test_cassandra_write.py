@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from imm_rl.envs import cassandra
 from imm_rl.envs.model import TabularPOMDP
-from imm_rl.errors import InvalidInputError
+from imm_rl.errors import InvalidInputError, RunFailedError
 
 
 def assert_same(model: TabularPOMDP, other: TabularPOMDP) -> None:
@@ -195,7 +195,7 @@ def test_write_leaves_the_old_file_when_it_fails(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "replace", full)
-    with pytest.raises(InvalidInputError, match=r"two\.POMDP: cannot be written: No space left"):
+    with pytest.raises(RunFailedError, match=r"two\.POMDP could not be written: No space left"):
         cassandra.write(two_states([[0, 0], [0, 0]]), path)
     assert [p.name for p in tmp_path.iterdir()] == ["two.POMDP"]
     assert path.read_text() == "old"
@@ -203,10 +203,10 @@ def test_write_leaves_the_old_file_when_it_fails(
 
 def test_write_refuses_a_folder_that_is_not_there_and_a_folder_itself(tmp_path: Path) -> None:
     model = two_states([[0, 0], [0, 0]])
-    with pytest.raises(InvalidInputError, match="cannot be written: No such file or directory"):
+    with pytest.raises(InvalidInputError, match="cannot be written: there is no folder"):
         cassandra.write(model, tmp_path / "none" / "two.POMDP")
     (tmp_path / "two.POMDP").mkdir()
-    with pytest.raises(InvalidInputError, match="cannot be written: Is a directory"):
+    with pytest.raises(InvalidInputError, match="cannot be written: it is a folder"):
         cassandra.write(model, tmp_path / "two.POMDP")
     assert [p.name for p in tmp_path.iterdir()] == ["two.POMDP"]
 

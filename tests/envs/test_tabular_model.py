@@ -182,6 +182,9 @@ def test_model_survives_pickling() -> None:
         ({"discount": "x"}, r"discount must be a number"),
         ({"state_names": ["a", "a"]}, r"state_names must be 2 different names"),
         ({"action_names": ["only"]}, r"action_names must be 2 different names"),
+        ({"action_names": 5}, r"action_names must be a list of 2 names; received 5"),
+        ({"state_names": "ab"}, r"state_names must be a list of 2 names; received 'ab'"),
+        ({"initial": ["0.5", "0.5"]}, r"initial must be an array of numbers"),
         ({"terminal": [1, 0]}, r"terminal must be a bool for each of 2 states"),
         (
             {"terminal": [True, False]},

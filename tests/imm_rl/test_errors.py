@@ -26,6 +26,11 @@ def test_unknown_name_suggests_nothing_when_nothing_is_near() -> None:
     assert str(error) == "unknown solver 'zzz'. Known: fib, qmdp."
 
 
+@pytest.mark.parametrize("name", [None, 0, 2.5, ["tiger"], b"tiger", {"a": 1}])
+def test_unknown_name_shows_what_is_no_text_as_it_is(name: object) -> None:
+    assert str(unknown_name("solver", name, ["fib"])) == f"unknown solver {name!r}. Known: fib."
+
+
 def test_errors_build_without_raising_and_are_of_the_right_kind() -> None:
     assert type(invalid("a", "b", 0)) is InvalidInputError
     assert type(unknown_name("a", "b", [])) is InvalidInputError

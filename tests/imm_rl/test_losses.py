@@ -309,6 +309,8 @@ DRAWN = LOGS.unsqueeze(1).expand(3, 4, 2)
         (lambda: losses.naive_kl_loss(LOGS, 2 * ROWS), "restricted_probs must hold"),
         (lambda: losses.interpolate(ROWS, ROWS, 1.5), r"ratio must be in \[0, 1\]; received 1.5"),
         (lambda: losses.interpolate(ROWS, ROWS, float("nan")), "ratio must .* nan"),
+        (lambda: losses.interpolate(ROWS, ROWS, "0.5"), r"ratio must be in .*; received '0.5'"),  # type: ignore[arg-type]
+        (lambda: losses.interpolate(ROWS, ROWS, None), "ratio must .* None"),  # type: ignore[arg-type]
         (lambda: losses.interpolate(ROWS, torch.ones(3), 0.5), r"restricted_probs .* = \(2,\)"),
         (lambda: losses.entropy(torch.ones(2, dtype=torch.int64)), "probs must .*int64"),
     ],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import pickle
 from dataclasses import FrozenInstanceError
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -55,7 +56,9 @@ EXAMPLES = ["0.25", "paper", *(example for example, _ in FORMS.values())]
         ("paper:5000", 0.0, 0.0),
         ("target-kl:0.05", 0.4, 1.0),
         ("aligned:2.5", 0.4, 2.5),
-        (" linear: 1 -> 0 @ 0.5 ", 0.25, 0.5),
+        (" linear : 1 -> 0 @ 0.5 ", 0.25, 0.5),
+        ("\texp : 1 , half = 0.1\n", 0.1, 0.5),
+        ("paper : 195", 0.5, 0.25),
     ],
 )
 def test_schedule_has_the_value_of_its_formula(text: str, progress: float, expected: float) -> None:
@@ -112,7 +115,21 @@ def test_parse_reads_any_numbers_back(
         assert schedule(share) >= 0.0
 
 
-@pytest.mark.parametrize("number", [2, 2.0, np.float32(2), np.float64(2), np.int64(2), "2", "2.0"])
+@pytest.mark.parametrize(
+    "number",
+    [
+        2,
+        2.0,
+        np.float32(2),
+        np.float64(2),
+        np.int64(2),
+        np.uint8(2),
+        Fraction(2),
+        "2",
+        "2.0",
+        " 2 ",
+    ],
+)
 def test_parse_takes_numbers_of_any_kind(number: float | str) -> None:
     assert parse(number) == Constant(2.0)
     assert parse(number).text == "2"
@@ -141,7 +158,21 @@ def test_schedule_is_immutable() -> None:
         "ratio:0.2:0.3",
         "target-kl",
         "sqrt:1",
+        "1 0",
+        "0.2 5",
+        "0 .25",
+        "linear:1 0->0@0.5",
+        "linear:1- >0@0.5",
+        "exp:1,ha lf=0.1",
+        "pa per",
+        "target - kl:0.05",
+        "1_000",
+        "ratio:0_0.2",
+        "paper:4_00",
+        "linear:1_0->0@0.5",
         True,
+        np.True_,
+        1j,
         None,
         [0.25],
     ],

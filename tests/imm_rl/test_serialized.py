@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from imm_rl import induced, losses
+from imm_rl import induced, losses, serialized
 from imm_rl.errors import InvalidInputError
 
 INF = float("inf")
@@ -188,6 +188,39 @@ def test_serialized_backward_moves_the_generator_on_by_one_pass() -> None:
     assert seen[:4] == seen[4:]
     assert len(set(seen)) == 4
     assert torch.rand(()).item() not in seen
+
+
+@pytest.mark.parametrize(
+    ("device", "in_use", "kept"),
+    [
+        ("cuda:1", True, ["cuda:1"]),  # not the current one
+        ("cpu", True, ["cuda:3"]),  # contexts that the function itself may move to the current one
+        ("cpu", False, []),
+    ],
+)
+def test_serialized_backward_keeps_the_generator_of_the_contexts_device(
+    monkeypatch: pytest.MonkeyPatch, device: str, in_use: bool, kept: list[str]
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: in_use)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 3)
+    found = serialized._cuda_devices(torch.device(device))
+    assert [str(each) for each in found] == kept
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+def test_serialized_backward_replays_dropout_on_a_gpu() -> None:
+    _, contexts, log_weights, target, _ = problem(2, 6, 3)
+    model = net(3, 3, dropout=0.5).train().cuda()
+    outputs: list[Tensor] = []
+
+    def log_prob_fn(part: Tensor) -> Tensor:
+        outputs.append(model(part.cuda()))
+        return outputs[-1]
+
+    for given in (contexts.cuda(), contexts):  # moved by the caller, or by the function itself
+        outputs.clear()
+        losses.serialized_backward(log_prob_fn, given, log_weights.cuda(), target.cuda())
+        assert [x.tolist() for x in outputs[:6]] == [x.tolist() for x in outputs[6:]]
 
 
 @pytest.mark.parametrize("chunk", [1, 2, 3])

@@ -1,0 +1,121 @@
+"""Asks a restricted policy what it would do, in the one form that training and evaluation use.
+
+A policy acts on the belief (`acts_on` is "belief", or absent) or on the last observation alone
+("observation"). What a policy of the user's answers is checked here, so that a wrong shape or a NaN is
+said at once and by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from imm_rl.envs.belief_filter import BeliefFilter
+from imm_rl.envs.model import FloatArray
+from imm_rl.envs.pair import EnvPair
+from imm_rl.envs.sampler import IntArray
+from imm_rl.errors import InvalidInputError, invalid
+
+NOTHING_SEEN = -1
+"""Stands for the observation before the first one of an episode."""
+
+
+def acts_on_observation(policy: Any) -> bool:
+    """Whether the policy is a function of the last observation alone."""
+    return getattr(policy, "acts_on", "belief") == "observation"
+
+
+def probs_at(policy: Any, beliefs: FloatArray) -> FloatArray:
+    """Action probabilities (…, A) at beliefs (…, S); the policy is asked for rows (N, S).
+
+    Raises:
+        InvalidInputError: The answer is not (N, A) distributions.
+    """
+    rows = beliefs.reshape(-1, beliefs.shape[-1])
+    answer = policy.probs(rows)
+    name = f"probs of restricted policy {getattr(policy, 'name', type(policy).__name__)!r}"
+    if hasattr(answer, "detach"):  # a torch tensor
+        answer = answer.detach().cpu().numpy()
+    wanted = (len(rows), int(policy.n_actions))
+    try:
+        probs = np.asarray(answer, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise invalid(name, f"be numbers of shape {wanted}", type(answer).__name__) from None
+    if probs.shape != wanted:
+        raise invalid(name, f"have shape {wanted}, a row a belief", probs.shape)
+    # One comparison that NaN fails too.
+    if not (probs.min() >= 0.0 and np.abs(probs.sum(axis=1) - 1.0).max() <= 1e-4):
+        bad = ~((probs >= 0.0).all(axis=1) & (np.abs(probs.sum(axis=1) - 1.0) <= 1e-4))
+        raise invalid(name, "be ≥ 0 and sum to 1 in every row", probs[np.flatnonzero(bad)[0]])
+    return probs.reshape(*beliefs.shape[:-1], wanted[1])
+
+
+class Moment(NamedTuple):
+    """One step of the episodes that go on, B of them.
+
+    Attributes:
+        episodes: (B,), which ones.
+        beliefs: (B, S), what they act on.
+        rewards: (B,), what the action earned.
+    """
+
+    episodes: IntArray
+    beliefs: FloatArray
+    rewards: FloatArray
+
+
+def restricted_episodes(
+    pair: EnvPair, policy: Any, *, episodes: int, n_steps: int, rng: np.random.Generator
+) -> Iterator[Moment]:
+    """Plays the restricted policy in the environment, on its own beliefs or observations.
+
+    A policy that acts on the last observation acts uniformly before there is one.
+
+    Yields:
+        Every step, until n_steps are done or every episode has ended.
+    """
+    sampler, belief_filter = pair.sampler, BeliefFilter(pair.restricted_model)
+    going = np.arange(episodes)
+    states = sampler.initial(rng.random(episodes))
+    beliefs = np.tile(pair.restricted_model.initial, (episodes, 1))
+    seen = np.full(episodes, NOTHING_SEEN)
+    if pair.observation_beliefs is not None:
+        seen = sampler.observe(np.zeros_like(states), states, rng.random(episodes))
+        beliefs = pair.observation_beliefs[seen]
+    for _ in range(n_steps):
+        probs = _probs(policy, beliefs, seen)
+        choices = rng.random((going.size, 1)) >= np.cumsum(probs, axis=1)[:, :-1]
+        actions = choices.sum(axis=1)
+        step = sampler.step(states, actions, rng.random(going.size), rng.random(going.size))
+        yield Moment(going, beliefs, step.rewards)
+        on = ~step.terminated
+        going, states, seen = going[on], step.next_states[on], step.observations[on]
+        if going.size == 0:
+            return
+        beliefs = belief_filter.update(beliefs[on], actions[on], seen)
+
+
+def _probs(policy: Any, beliefs: FloatArray, seen: IntArray) -> FloatArray:
+    if not acts_on_observation(policy):
+        return probs_at(policy, beliefs)
+    probs = np.full((len(seen), int(policy.n_actions)), 1.0 / policy.n_actions)
+    some = seen != NOTHING_SEEN
+    if some.any():
+        probs[some] = policy.observation_probs(seen[some])
+    return probs
+
+
+def told(policy: Any) -> FloatArray:
+    """What the policy does if it is told the state, (S, A): its action at beliefs sure of one state.
+
+    Raises:
+        InvalidInputError: It acts on observations, and cannot be told.
+    """
+    if acts_on_observation(policy):
+        raise InvalidInputError(
+            "context_weight 'informed' asks what the restricted policy would do if told the state, "
+            "and a policy on observations cannot be told. Set context_weight to 'uniform'."
+        )
+    return probs_at(policy, np.eye(policy.n_states))
