@@ -185,7 +185,7 @@ class FilteredContexts:
         uniforms = self._rows.uniforms(n_steps)
         seen = self._sampler.observe(rollout.actions, rollout.next_states, uniforms)
         going: BoolArray = ~(rollout.terminated | rollout.truncated)
-        all_going: list[bool] = going.all(axis=1).tolist()
+        all_going = [bool(row.all()) for row in going]
         beliefs = np.empty((n_rows, n_steps, self._initial.size))
         current = self._belief
         for t in range(n_steps):

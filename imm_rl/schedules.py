@@ -100,7 +100,7 @@ def parse(schedule: str | float | Schedule) -> Schedule:
     given: object = schedule
     if isinstance(given, str):
         made = _parse_text(_SPACED_SIGN.sub(r"\1", given.strip()))
-    elif isinstance(given, numbers.Real) and not isinstance(given, bool):
+    elif not isinstance(given, bool) and isinstance(given, numbers.Real):
         made = Constant(float(given))
     if made is not None:
         return made

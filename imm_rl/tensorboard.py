@@ -6,6 +6,7 @@ The x axis is environment steps for every agent, so that curves of different age
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -25,6 +26,8 @@ class CurveWriter:
         from torch.utils.tensorboard import SummaryWriter  # late: imports torch and TensorBoard
 
         purge = None if resumed_at is None else resumed_at + 1
+        if resumed_at is not None:
+            _wait_for_a_later_name(Path(folder))
         self._writer = SummaryWriter(str(folder), purge_step=purge)
 
     def write(self, env_steps: int, values: Mapping[str, float]) -> None:
@@ -37,6 +40,17 @@ class CurveWriter:
     def close(self) -> None:
         """Writes what is left."""
         self._writer.close()
+
+
+def _wait_for_a_later_name(folder: Path) -> None:
+    """Waits, for a second at most, until a new event file is the last by name.
+
+    TensorBoard reads event files in the order of their names, which start with the second they were
+    made in; one of the same second might be read too early, and would hide nothing.
+    """
+    made = [int(path.name.split(".")[3]) for path in folder.glob(EVENT_FILES)]
+    while made and time.time() < max(made) + 1:
+        time.sleep(0.05)
 
 
 def remove_curves(folder: str | Path) -> None:

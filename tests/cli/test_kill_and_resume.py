@@ -10,7 +10,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -138,7 +137,6 @@ def test_a_run_killed_from_outside_ends_with_the_numbers_of_one_left_alone(
                 process.kill()
                 break
     folder = tmp_path / "other" / "tiger" / "reinforce-pomdp-1"
-    time.sleep(1.0)  # TensorBoard orders event files by the second that is in their names
 
     outcome = imm_rl_command("train", "--resume", folder)
 

@@ -195,7 +195,9 @@ def test_pair_checks_observation_beliefs_against_the_restricted_model() -> None:
     with pytest.raises(InvalidInputError, match="seeing x1 at the start gives state x1-y0"):
         EnvPair("grid", pair.model, observation_beliefs=moved)
     stay = like(pair.model, transition={(0, 0): np.full(9, 1 / 9)})
-    with pytest.raises(InvalidInputError, match="seeing x0 after action UP gives state x0-y0"):
+    with pytest.raises(
+        InvalidInputError, match="seeing x0 after action UP gives state x0-y2 probability 0.047619"
+    ):
         EnvPair(
             "grid",
             pair.model,

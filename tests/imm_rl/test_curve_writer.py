@@ -51,6 +51,17 @@ def test_curves_do_not_double_back_when_a_run_goes_on(tmp_path: Path) -> None:
     assert _points(tmp_path, "a") == [(100, 100.0), (200, 200.0), (300, 300.5), (400, 400.5)]
 
 
+def test_a_resumed_runs_events_come_last_by_name_however_soon_it_goes_on(tmp_path: Path) -> None:
+    before: set[str] = set()
+    for resumed_at in (None, 100, 200):
+        CurveWriter(tmp_path, resumed_at).close()
+        names = {path.name for path in tmp_path.iterdir()}
+        assert max(names) in names - before
+        seconds = [int(name.split(".")[3]) for name in names]
+        assert len(set(seconds)) == len(names)
+        before = names
+
+
 def test_remove_curves_takes_the_event_files_alone(tmp_path: Path) -> None:
     CurveWriter(tmp_path).close()
     (tmp_path / "progress.csv").write_text("")

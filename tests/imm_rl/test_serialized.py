@@ -207,6 +207,28 @@ def test_serialized_backward_keeps_the_generator_of_the_contexts_device(
     assert [str(each) for each in found] == kept
 
 
+def test_serialized_backward_asks_for_the_generators_of_its_contexts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[torch.device] = []
+    forked: list[object] = []
+    fork = torch.random.fork_rng
+
+    def devices_of(device: torch.device) -> list[torch.device]:
+        asked.append(device)
+        return []
+
+    def recorded(devices: list[torch.device]) -> object:
+        forked.append(devices)
+        return fork(devices)
+
+    monkeypatch.setattr(serialized, "_cuda_devices", devices_of)
+    monkeypatch.setattr(torch.random, "fork_rng", recorded)
+    model, contexts, log_weights, target, _ = problem(2, 3, 3)
+    losses.serialized_backward(model, contexts, log_weights, target)
+    assert (asked, forked) == ([torch.device("cpu")], [[]])
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
 def test_serialized_backward_replays_dropout_on_a_gpu() -> None:
     _, contexts, log_weights, target, _ = problem(2, 6, 3)
@@ -217,9 +239,9 @@ def test_serialized_backward_replays_dropout_on_a_gpu() -> None:
         outputs.append(model(part.cuda()))
         return outputs[-1]
 
-    for given in (contexts.cuda(), contexts):  # moved by the caller, or by the function itself
+    for moved in (contexts.cuda(), contexts):  # moved by the caller, or by the function itself
         outputs.clear()
-        losses.serialized_backward(log_prob_fn, given, log_weights.cuda(), target.cuda())
+        losses.serialized_backward(log_prob_fn, moved, log_weights.cuda(), target.cuda())
         assert [x.tolist() for x in outputs[:6]] == [x.tolist() for x in outputs[6:]]
 
 
