@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 import shutil
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,14 @@ from imm_rl.agents.state_policy import StatePolicy
 from imm_rl.cli.console import Progress
 
 Command = Callable[..., Any]
+
+
+@pytest.fixture(autouse=True)
+def _ctrl_c_is_for_us() -> Iterator[None]:
+    """Python's own handler, also where the tests run in the background, which ignores Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture
