@@ -41,6 +41,10 @@ def checked_policy(
         raise invalid("restricted", "have a method probs(beliefs (N, S)) -> (N, A)", type(policy))
     wanted = (pair.model.n_states, pair.model.n_actions)
     received = (getattr(policy, "n_states", None), getattr(policy, "n_actions", None))
+    if None in received:
+        name = type(policy).__name__
+        remedy = "They are the numbers of states S and actions A that probs takes and gives"
+        raise invalid(f"restricted policy {name}", "have n_states and n_actions", received, remedy)
     if received != wanted:
         raise InvalidInputError(
             f"the restricted policy is for {received[0]} states and {received[1]} actions; "

@@ -40,7 +40,8 @@ def load_checkpoint(agent: IMMReinforce, path: str | Path) -> None:
             state = dict(arrays)
         made = json.loads(str(state["identity"]))
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        raise InvalidInputError(f"{path} is no checkpoint of an agent: {error}.") from None
+        reason = str(error).split(". ")[0]  # NumPy goes on with advice on pickles
+        raise InvalidInputError(f"{path} is no checkpoint of an agent: {reason}.") from None
     mine = identity(agent)
     other = [name for name in mine if made.get(name) != mine[name]]
     if other:

@@ -31,7 +31,7 @@ from imm_rl.envs.belief_filter import BeliefFilter
 from imm_rl.envs.model import FloatArray
 from imm_rl.envs.pair import EnvPair
 from imm_rl.envs.sampler import IntArray
-from imm_rl.errors import InvalidInputError
+from imm_rl.errors import InvalidInputError, invalid
 
 
 class Contexts(NamedTuple):
@@ -41,11 +41,14 @@ class Contexts(NamedTuple):
         beliefs: (M, S) common to all runs, or (N, M, S).
         targets: (M, A) or (N, M, A), the restricted policy's action probabilities there.
         weights: (N, M) or (1, M); only their ratios within a run matter.
+        steps: How many steps the weights are of, so that weights summed over M and divided by it are
+            the mean weight of a step.
     """
 
     beliefs: FloatArray
     targets: FloatArray
     weights: FloatArray
+    steps: int
 
 
 class ContextSource(Protocol):
@@ -96,6 +99,13 @@ def make_source(
         return RestrictedRolloutContexts(pair, policy, weigh)
     rows = Rows(SeedStreams(seeds, "context", n_variants), len(seeds) * n_variants, n_envs)
     if acts_on_observation(policy):
+        wanted, rows_given = pair.model.n_observations, len(policy.table)  # type: ignore[attr-defined]
+        if rows_given != wanted:
+            raise invalid(
+                "the restricted policy's table",
+                f"have a row for each of {wanted} observations",
+                rows_given,
+            )
         return ObservationContexts(pair, policy.observation_beliefs, policy.table, weigh, rows)  # type: ignore[attr-defined]
     if pair.observation_beliefs is None:
         return FilteredContexts(pair, policy, weigh, rows)
@@ -145,7 +155,7 @@ class ObservationContexts:
         cells = (run * width + seen)[some]
         counts = np.bincount(cells, minlength=self._rows.n_runs * width)
         weights = counts.reshape(self._rows.n_runs, width) * self._factor
-        return Contexts(self._beliefs, self._targets, weights)
+        return Contexts(self._beliefs, self._targets, weights, seen.size // self._rows.n_runs)
 
     def _seen(self, rollout: Rollout) -> IntArray:
         """The observation (T, R) on which each action of the rollout is taken."""
@@ -203,7 +213,7 @@ class FilteredContexts:
         self._belief = current
         beliefs = beliefs.reshape(self._rows.n_runs, -1, self._initial.size)
         targets = probs_at(self._policy, beliefs)
-        return Contexts(beliefs, targets, self._weigh(beliefs, targets))
+        return Contexts(beliefs, targets, self._weigh(beliefs, targets), beliefs.shape[1])
 
     def state(self) -> dict[str, np.ndarray]:
         """Where the stream stands, and the beliefs that the next rollout starts from."""
@@ -236,7 +246,7 @@ class RestrictedRolloutContexts:
         beliefs = unique[most] / unique[most].sum(axis=1, keepdims=True)
         targets = probs_at(policy, beliefs)
         weights = counts[most] * weigh(beliefs, targets)
-        self._contexts = Contexts(beliefs, targets, weights[None, :])
+        self._contexts = Contexts(beliefs, targets, weights[None, :], int(counts[most].sum()))
 
     def contexts(self, rollout: Rollout) -> Contexts:  # noqa: ARG002  the protocol's argument
         """The same beliefs and weights at every update."""

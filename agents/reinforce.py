@@ -37,7 +37,8 @@ from imm_rl.agents.evaluation import Evaluator
 from imm_rl.agents.network import BatchedStateNetwork
 from imm_rl.agents.restricted.base import RestrictedPolicy
 from imm_rl.agents.rollout import Rollout, TabularRollouts, action_cdf
-from imm_rl.agents.settings import ReinforceSettings, checked_count
+from imm_rl.agents.settings import ReinforceSettings, checked_count, checked_index
+from imm_rl.agents.state_policy import StatePolicy
 from imm_rl.agents.streams import SeedStreams, generator
 from imm_rl.agents.threads import fitting_threads
 from imm_rl.envs.model import FloatArray
@@ -211,6 +212,23 @@ class IMMReinforce:
         probs /= probs.sum(axis=-1, keepdims=True)
         return probs.reshape(len(self.schedules), len(self.seeds), *probs.shape[1:])
 
+    def state_policy(self, run: int = 0) -> StatePolicy:
+        """What a run has learned, to act with and to save: `agent.state_policy().save("model.zip")`.
+
+        Args:
+            run: Which one, counted over weights and, within a weight, over seeds.
+        """
+        tables = self.action_probs()
+        variant, k = divmod(checked_index("run", run, self.n_runs), len(self.seeds))
+        about = {
+            "env": self.pair.spec or self.pair.name,
+            "agent": "reinforce",
+            "imm_lambda": self.schedules[variant].text,
+            "seed": self.seeds[k],
+            "env_steps": self.env_steps,
+        }
+        return StatePolicy(tables[variant, k], about)
+
     def _update(self, progress: float, *, measure: bool) -> dict[str, FloatArray]:
         """One rollout and one step of Adam; the measures of the matching term where asked for."""
         log_probs = torch.log_softmax(self.policy(), dim=-1)  # (N, S, A)
@@ -287,9 +305,13 @@ class IMMReinforce:
         values = {f"imm/{name}": _numpy(value) for name, value in measures.items()}
         values["imm/loss"] = _numpy(term.loss)
         values["imm/grad_cosine"] = self._grad_cosine(main, term.loss)
+        # How much a step's context counts on average: 1 if all count fully.
+        weight = contexts.weights.sum(axis=-1) / contexts.steps
+        weight = np.broadcast_to(weight, (self.n_runs,)).astype(np.float64)
         # A run none of whose contexts has weight matches nothing: there is no distance to speak of.
         nothing = np.broadcast_to(~(contexts.weights > 0.0).any(axis=-1), (self.n_runs,))
-        return {name: np.where(nothing, np.nan, value) for name, value in values.items()}
+        values = {name: np.where(nothing, np.nan, value) for name, value in values.items()}
+        return values | {"imm/weight": weight}
 
     def _grad_cosine(self, main: Tensor, matching: Tensor) -> FloatArray:
         """Cosine (N,) between the gradients of the two losses, over each run's parameters."""

@@ -152,6 +152,13 @@ def checked_count(name: str, value: Any) -> int:
     return int(value)
 
 
+def checked_index(name: str, value: Any, size: int) -> int:
+    """A whole number from 0 to size − 1."""
+    if not is_whole(value) or not 0 <= value < size:
+        raise invalid(name, f"be a whole number from 0 to {size - 1}", value)
+    return int(value)
+
+
 def _checked_real(name: str, value: Any, text: str) -> float:
     """A finite number in the range that the text says."""
     allowed: dict[str, Callable[[float], bool]] = {

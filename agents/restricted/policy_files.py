@@ -84,7 +84,7 @@ def read(path: str | Path) -> PolicyRecord:
             entries = {name: archive[name] for name in archive.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise InvalidInputError(
-            f"policy file {target} must be an .npz of plain arrays: {error}."
+            f"policy file {target} must be an .npz of plain arrays: {str(error).split('. ')[0]}."
         ) from error
     wanted = ["format", *(field.name for field in dataclasses.fields(PolicyRecord))]
     missing = [name for name in wanted if name not in entries]

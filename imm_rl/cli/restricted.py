@@ -21,23 +21,30 @@ if TYPE_CHECKING:
     from imm_rl.envs.pair import EnvPair
 
 
-def check(text: str, pair: EnvPair) -> None:
-    """Refuses what cannot be made for this pair, as far as that shows without solving.
+def check(text: str, pair: EnvPair, temperature: float | None) -> RestrictedPolicy | None:
+    """Refuses what cannot be made for this pair; what needs no solving is made and asked once.
+
+    Returns:
+        The policy of a file or a factory, which `make` need not make again; None for a solver.
 
     Raises:
-        InvalidInputError: No such name, file or factory; or a file for another model.
+        InvalidInputError: No such name, file or factory; a policy for another model, or one whose
+            answer at the start is no distribution.
     """
     from imm_rl.agents.solve import solver_names
 
     if text == "none" or text in solver_names():
-        return
-    if is_file(text):
-        from_file(text, pair)
-    elif ":" in text:
-        _factory(text)
-    else:
+        return None
+    if not is_file(text) and ":" not in text:
         error = unknown_name("restricted policy", text, ["none", *solver_names()])
         raise InvalidInputError(f"{error} Or give PATH.npz or module:factory.")
+
+    from imm_rl.agents.restricted.asking import acts_on_observation, probs_at
+
+    policy = make(text, pair, temperature)
+    if policy is not None and not acts_on_observation(policy):
+        probs_at(policy, pair.restricted_model.initial[None])
+    return policy
 
 
 def make(text: str, pair: EnvPair, temperature: float | None) -> RestrictedPolicy | None:

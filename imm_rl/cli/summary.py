@@ -135,12 +135,21 @@ def report(summary: dict[str, Any], folder: RunFolder) -> str:
                 },
                 summary["oracle"]["mean_return"],
             ),
+            f"intervals over {_over(summary)}",
             "",
             f"trained in {summary['wall_seconds']:.1f} s, "
             f"{summary['steps_per_second']:,.0f} steps a second",
             f"curves: tensorboard --logdir {path}",
         ]
     )
+
+
+def _over(summary: Mapping[str, Any]) -> str:
+    """What the intervals of the trained policies are taken over."""
+    runs = len(summary["seeds"])
+    if runs > 1:
+        return f"the {runs} seeds; the restricted policy's over its episodes"
+    return f"{summary['eval']['episodes']:,} episodes"
 
 
 def comparison(found: Mapping[str, Mapping[str, Any] | None], optimum: float) -> str:

@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
     flags = {key: value for key, value in given.items() if value is not None}
     file = {} if args.config is None else read_yaml(args.config)
     config, pair = resolve(flags, file, source=args.config or "", fast=args.fast)
-    restricted.check(config.restricted, pair)
+    policy = restricted.check(config.restricted, pair, config.temperature)
     if args.print_config:
         print(config.to_yaml(), end="")
         return 0
@@ -89,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
     }
     name = f"{config.agent}-{_short(config.restricted)}"
     folder = RunFolder.create(config.logdir, _short(config.env), name, files)
-    return _train(config, pair, folder, console)
+    return _train(config, pair, folder, console, policy)
 
 
 def _refuse_conflicts(args: argparse.Namespace) -> None:
@@ -131,12 +131,18 @@ def _resume(folder: RunFolder, console: Console) -> int:
     return _train(config, pair, folder, console)
 
 
-def _train(config: TrainConfig, pair: EnvPair, folder: RunFolder, console: Console) -> int:
+def _train(
+    config: TrainConfig,
+    pair: EnvPair,
+    folder: RunFolder,
+    console: Console,
+    policy: RestrictedPolicy | None = None,
+) -> int:
     """Trains in the folder, from its checkpoint if there is one; returns the exit code."""
     console.say(f"run folder: {folder.path}")
     resume = f"imm-rl train --resume {shlex.quote(str(folder.path))}"
     try:
-        summary = _trained(config, pair, folder, console)
+        summary = _trained(config, pair, folder, console, policy)
     except KeyboardInterrupt:
         summary = None
     except RunFailedError as error:
@@ -152,7 +158,11 @@ def _train(config: TrainConfig, pair: EnvPair, folder: RunFolder, console: Conso
 
 
 def _trained(
-    config: TrainConfig, pair: EnvPair, folder: RunFolder, console: Console
+    config: TrainConfig,
+    pair: EnvPair,
+    folder: RunFolder,
+    console: Console,
+    made: RestrictedPolicy | None,
 ) -> dict[str, Any] | None:
     """The summary, or None after Ctrl-C."""
     from imm_rl.cli.console import interval, number
@@ -160,7 +170,7 @@ def _trained(
     from imm_rl.cli.training import Training
 
     console.note(_plan(config, pair))
-    policy = _restricted_policy(config, pair, folder)
+    policy = _restricted_policy(config, pair, folder, made)
     yardsticks = measure_yardsticks(config, pair, policy)
     if policy is not None and yardsticks.restricted is not None:
         mean, *ends = yardsticks.restricted
@@ -173,7 +183,7 @@ def _trained(
 
 
 def _restricted_policy(
-    config: TrainConfig, pair: EnvPair, folder: RunFolder
+    config: TrainConfig, pair: EnvPair, folder: RunFolder, made: RestrictedPolicy | None
 ) -> RestrictedPolicy | None:
     """The run's restricted policy: the one in its folder, else a new one that is left there."""
     from imm_rl.agents.restricted.alpha_vectors import AlphaVectorPolicy
@@ -181,7 +191,7 @@ def _restricted_policy(
 
     if folder.restricted.is_file():
         return AlphaVectorPolicy.load(folder.restricted, pair.restricted_model)
-    policy = restricted.make(config.restricted, pair, config.temperature)
+    policy = made or restricted.make(config.restricted, pair, config.temperature)
     if isinstance(policy, AlphaVectorPolicy):
         policy.save(folder.restricted)
     return policy
@@ -216,7 +226,7 @@ def _about(policy: Any) -> str:
     """Name, bounds and notes of a policy, as far as it has them."""
     from imm_rl.cli.console import number
 
-    parts = [str(policy.name)]
+    parts = [str(getattr(policy, "name", type(policy).__name__))]
     low, high = (getattr(policy, name, None) for name in ("lower_bound", "upper_bound"))
     if low is not None and high is not None:
         parts.append(f"value at the start between {number(low)} and {number(high)}")

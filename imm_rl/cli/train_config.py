@@ -117,6 +117,13 @@ def resolve(
         raise InvalidInputError(
             "no environment is given. Try --env tiger; `imm-rl envs` lists all of them."
         )
+    if top["restricted"] == "none":
+        for key in ("contexts", "context_weight"):
+            if key in flags:
+                raise InvalidInputError(
+                    f"{key} says where to match, and restricted is 'none': there is nothing to match. "
+                    "Give up one."
+                )
     preset = values.text("preset", top["preset"])
     if preset not in PRESETS:
         raise unknown_name("preset", preset, PRESETS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from imm_rl.agents.reinforce import IMMReinforce, Record
 from imm_rl.agents.rollout import action_cdf
 from imm_rl.agents.settings import ReinforceSettings
 from imm_rl.agents.solve import solve
+from imm_rl.agents.state_policy import StatePolicy
 from imm_rl.agents.streams import PURPOSES, SeedStreams, generator
 from imm_rl.errors import InvalidInputError, RunFailedError
 
@@ -145,7 +147,8 @@ def test_records_carry_every_measure() -> None:
     agent.learn(1000)
     last = agent.records[-1]
     assert set(last.measures) == {
-        f"imm/{k}" for k in ("loss", "lambda", "kl", "naive_kl", "agreement", "grad_cosine")
+        f"imm/{k}"
+        for k in ("loss", "lambda", "kl", "naive_kl", "agreement", "grad_cosine", "weight")
     }
     assert (last.measures["imm/lambda"] == 0.0).all()  # annealed away, and still measured
     assert (last.measures["imm/kl"] > 0.0).all()
@@ -275,6 +278,26 @@ def test_agent_takes_numpy_numbers_and_a_single_seed() -> None:
     assert agent.seeds == [0, 1]
     assert IMMReinforce(pair, None, "ratio:0", seeds=3, device=torch.device("cpu")).seeds == [3]
     assert IMMReinforce(pair, None, "linear:0->0@1", device="cpu").schedules[0](0.5) == 0.0
+
+
+def test_weight_is_0_where_no_belief_counts_and_its_distances_are_not_numbers() -> None:
+    agent = make("tiger", "pomdp", seeds=(0,))
+    agent.learn(5000)  # it opens the right door at once, so its beliefs stay even
+    last = agent.records[-1].measures
+    assert last["imm/weight"][0] == 0.0
+    assert np.isnan(last["imm/kl"][0])
+    cheese = make("cheese", "qmdp", context_weight="uniform").learn(50).records[-1].measures
+    np.testing.assert_allclose(cheese["imm/weight"], 1.0)
+
+
+def test_state_policy_is_what_a_run_has_learned(tmp_path: Path) -> None:
+    agent = make("cheese", "qmdp", [0.0, 0.5], seeds=(4, 7)).learn(100)
+    agent.state_policy(3).save(tmp_path / "model.zip")
+    loaded = StatePolicy.load(tmp_path / "model.zip")
+    np.testing.assert_allclose(loaded.table, agent.action_probs()[1, 1])
+    assert (loaded.about["seed"], loaded.about["imm_lambda"]) == (7, "0.5")
+    with pytest.raises(InvalidInputError, match="run must be a whole number from 0 to 3"):
+        agent.state_policy(4)
 
 
 def test_aligned_weight_is_lambda_times_the_cosine_where_positive() -> None:

@@ -79,6 +79,8 @@ MISTAKES = [
     # conflicts
     ("train --env tiger --restricted none --lambda 0.5", "there is nothing to match"),
     ("train --env tiger --restricted none --temperature 1", "restricted is 'none'"),
+    ("train --env tiger --restricted none --contexts restricted", "there is nothing to match"),
+    ("train --env tiger --restricted none --context-weight informed", "there is nothing to match"),
     ("train --env tiger --baseline none --bootstrap true", "baseline is 'none'"),
     ("train --env tiger --baseline mean", "normalize_advantage, which subtracts the mean"),
     ("train --env tiger --dry-run --print-config", "exclude each other"),

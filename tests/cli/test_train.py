@@ -26,7 +26,7 @@ SUMMARY_KEYS = [
 TIMES = ("wall_seconds", "steps_per_second")
 TAGS = {
     *("rollout/ep_rew_mean", "eval/mean_reward", "time/fps", "imm/loss", "imm/lambda", "imm/kl"),
-    *("imm/naive_kl", "imm/agreement", "imm/grad_cosine"),
+    *("imm/naive_kl", "imm/agreement", "imm/grad_cosine", "imm/weight"),
 }
 
 
@@ -333,3 +333,81 @@ def test_a_training_that_diverges_is_a_line_and_1(
     assert str(folder) in outcome.err
     assert (folder / "checkpoints" / "latest.npz").is_file()  # of the evaluation at 80 steps
     assert not (folder / "summary.json").exists()
+
+
+FACTORIES = """
+import numpy as np
+
+
+class Uniform:
+    n_states, n_actions = 2, 3
+
+    def probs(self, beliefs):
+        return np.full((len(beliefs), 3), 1 / 3)
+
+
+class Unsure(Uniform):
+    def probs(self, beliefs):
+        return np.full((len(beliefs), 3), np.nan)
+
+
+class Sizeless:
+    def probs(self, beliefs):
+        return np.full((len(beliefs), 3), 1 / 3)
+
+
+def uniform(model):
+    return Uniform()
+
+
+def unsure(model):
+    return Unsure()
+
+
+def sizeless(model):
+    return Sizeless()
+"""
+
+
+def test_train_takes_a_factorys_policy_with_nothing_but_what_the_guide_asks_for(
+    imm_rl_command: Command, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "my_policies.py").write_text(FACTORIES)
+    monkeypatch.syspath_prepend(tmp_path)
+    outcome = imm_rl_command(
+        "train",
+        "--env",
+        "tiger",
+        "--restricted",
+        "my_policies:uniform",
+        "--logdir",
+        tmp_path,
+        *tiny,
+    )
+    assert outcome.code == 0
+    assert "restricted policy: Uniform; earns" in outcome.out
+
+
+@pytest.mark.parametrize(
+    ("factory", "message"),
+    [
+        ("unsure", "be ≥ 0 and sum to 1 in every row"),
+        ("sizeless", "must have n_states and n_actions"),
+    ],
+)
+@pytest.mark.parametrize("extra", [[], ["--dry-run"]])
+def test_train_asks_a_factorys_policy_before_it_makes_a_folder(
+    imm_rl_command: Command,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    factory: str,
+    message: str,
+    extra: list[str],
+) -> None:
+    (tmp_path / "my_policies.py").write_text(FACTORIES)
+    monkeypatch.syspath_prepend(tmp_path)
+    words = ["--restricted", f"my_policies:{factory}", "--logdir", tmp_path / "runs", *extra]
+    outcome = imm_rl_command("train", "--env", "tiger", *words)
+    assert outcome.code == 2
+    assert message in outcome.err
+    assert not (tmp_path / "runs").exists()
