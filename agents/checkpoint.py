@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from imm_rl.agents.reinforce import IMMReinforce, Record
-from imm_rl.agents.restricted.asking import acts_on_observation, probs_at
+from imm_rl.agents.restricted.asking import acts_on_observation, policy_name, probs_at
 from imm_rl.errors import InvalidInputError
 from imm_rl.files import write_atomically
 
@@ -69,9 +69,8 @@ def identity(agent: IMMReinforce) -> dict[str, Any]:
 
 def _policy_text(policy: Any, start: np.ndarray) -> str:
     """A policy by its name and what it does first; enough to tell two apart."""
-    name = getattr(policy, "name", type(policy).__name__)
     probs = policy.table[0] if acts_on_observation(policy) else probs_at(policy, start[None])[0]
-    return f"{name}, first action {np.round(probs, 6).tolist()}"
+    return f"{policy_name(policy)}, first action {np.round(probs, 6).tolist()}"
 
 
 def agent_state(agent: IMMReinforce) -> dict[str, np.ndarray]:

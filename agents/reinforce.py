@@ -15,7 +15,7 @@ Index letters: L weights λ, K seeds, N = L·K runs, E copies, T steps, S states
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -218,16 +218,29 @@ class IMMReinforce:
         Args:
             run: Which one, counted over weights and, within a weight, over seeds.
         """
-        tables = self.action_probs()
-        variant, k = divmod(checked_index("run", run, self.n_runs), len(self.seeds))
-        about = {
-            "env": self.pair.spec or self.pair.name,
-            "agent": "reinforce",
-            "imm_lambda": self.schedules[variant].text,
-            "seed": self.seeds[k],
-            "env_steps": self.env_steps,
-        }
-        return StatePolicy(tables[variant, k], about)
+        return self.state_policies()[checked_index("run", run, self.n_runs)]
+
+    def state_policies(self, **about: Any) -> list[StatePolicy]:
+        """What every run has learned, over weights and, within a weight, over seeds.
+
+        Args:
+            about: More, or other, entries of `StatePolicy.about`.
+        """
+        common = {"env": self.pair.spec or self.pair.name, "agent": "reinforce"}
+        return [
+            StatePolicy(
+                table,
+                {
+                    **common,
+                    "imm_lambda": schedule.text,
+                    "seed": seed,
+                    "env_steps": self.env_steps,
+                    **about,
+                },
+            )
+            for schedule, tables in zip(self.schedules, self.action_probs(), strict=True)
+            for seed, table in zip(self.seeds, tables, strict=True)
+        ]
 
     def _update(self, progress: float, *, measure: bool) -> dict[str, FloatArray]:
         """One rollout and one step of Adam; the measures of the matching term where asked for."""
@@ -282,8 +295,11 @@ class IMMReinforce:
         term = imm.term(lambda _: log_probs, contexts, weights=contexts.weights)
         measures: dict[str, FloatArray] = {}
         if measure or adapts:
-            measures = self._measures(imm, term, log_probs, contexts, main)
-            controller.observe(kl=measures["imm/kl"], cosine=measures["imm/grad_cosine"])
+            measures = self._measures(imm, term, log_probs, contexts)
+            if measure or controller.needs_cosine:  # two more backward passes
+                cosine = self._grad_cosine(main, term.loss)
+                measures["imm/grad_cosine"] = _where_weighted(contexts, cosine)
+            controller.observe(kl=measures["imm/kl"], cosine=measures.get("imm/grad_cosine"))
             weights = controller.weights(progress)
             measures["imm/lambda"] = weights
         if not weights.any():
@@ -296,7 +312,6 @@ class IMMReinforce:
         term: Term,
         log_probs: Tensor,
         contexts: Contexts,
-        main: Tensor,
     ) -> dict[str, FloatArray]:
         """What TensorBoard shows of the term, each (N,); reads the graph, changes nothing."""
         measures = imm.measures(
@@ -304,14 +319,11 @@ class IMMReinforce:
         )
         values = {f"imm/{name}": _numpy(value) for name, value in measures.items()}
         values["imm/loss"] = _numpy(term.loss)
-        values["imm/grad_cosine"] = self._grad_cosine(main, term.loss)
+        values = {name: _where_weighted(contexts, value) for name, value in values.items()}
         # How much a step's context counts on average: 1 if all count fully.
         weight = contexts.weights.sum(axis=-1) / contexts.steps
-        weight = np.broadcast_to(weight, (self.n_runs,)).astype(np.float64)
-        # A run none of whose contexts has weight matches nothing: there is no distance to speak of.
-        nothing = np.broadcast_to(~(contexts.weights > 0.0).any(axis=-1), (self.n_runs,))
-        values = {name: np.where(nothing, np.nan, value) for name, value in values.items()}
-        return values | {"imm/weight": weight}
+        values["imm/weight"] = np.broadcast_to(weight, (self.n_runs,)).astype(np.float64)
+        return values
 
     def _grad_cosine(self, main: Tensor, matching: Tensor) -> FloatArray:
         """Cosine (N,) between the gradients of the two losses, over each run's parameters."""
@@ -356,6 +368,11 @@ class IMMReinforce:
 
 def _numpy(tensor: Tensor) -> FloatArray:
     return tensor.detach().cpu().numpy().astype(np.float64)
+
+
+def _where_weighted(contexts: Contexts, values: FloatArray) -> FloatArray:
+    """Values (N,), NaN in a run none of whose contexts has weight: it has no distance to speak of."""
+    return np.where((contexts.weights > 0.0).any(axis=-1), values, np.nan)
 
 
 def _evaluation_updates(n_updates: int, points: int) -> set[int]:

@@ -60,6 +60,7 @@ class TabularPOMDP:
         observation_names: Sequence[str] | None = None,
     ) -> None:
         self.discount = _checked_discount(discount)
+        self._fingerprint: str | None = None
         initial_array = options.floats("initial", initial)
         if initial_array.ndim != 1 or initial_array.size == 0:
             raise invalid(
@@ -110,6 +111,8 @@ class TabularPOMDP:
 
         A dense and a sparse model with the same numbers have different fingerprints.
         """
+        if self._fingerprint is not None:  # the model cannot change, and checkpoints ask every time
+            return self._fingerprint
         digest = hashlib.sha256()
         arrays: list[Any] = [np.float64(self.discount), self.initial, self.reward, self.terminal]
         for stack in (self.transition, self.observation):
@@ -120,7 +123,8 @@ class TabularPOMDP:
         for array in map(np.ascontiguousarray, arrays):
             digest.update(f"{array.dtype.str}{array.shape}".encode())
             digest.update(array.tobytes())
-        return digest.hexdigest()
+        self._fingerprint = digest.hexdigest()
+        return self._fingerprint
 
     def save(self, path: str | Path) -> None:
         """Writes the model as a Cassandra `.POMDP` file; `load` reads it back exactly."""

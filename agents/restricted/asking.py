@@ -27,6 +27,11 @@ def acts_on_observation(policy: Any) -> bool:
     return getattr(policy, "acts_on", "belief") == "observation"
 
 
+def policy_name(policy: Any) -> str:
+    """What tables and errors call a policy; one of the user's own may have no name."""
+    return str(getattr(policy, "name", type(policy).__name__))
+
+
 def probs_at(policy: Any, beliefs: FloatArray) -> FloatArray:
     """Action probabilities (…, A) at beliefs (…, S); the policy is asked for rows (N, S).
 
@@ -35,7 +40,7 @@ def probs_at(policy: Any, beliefs: FloatArray) -> FloatArray:
     """
     rows = beliefs.reshape(-1, beliefs.shape[-1])
     answer = policy.probs(rows)
-    name = f"probs of restricted policy {getattr(policy, 'name', type(policy).__name__)!r}"
+    name = f"probs of restricted policy {policy_name(policy)!r}"
     if hasattr(answer, "detach"):  # a torch tensor
         answer = answer.detach().cpu().numpy()
     wanted = (len(rows), int(policy.n_actions))

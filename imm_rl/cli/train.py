@@ -191,7 +191,9 @@ def _restricted_policy(
 
     if folder.restricted.is_file():
         return AlphaVectorPolicy.load(folder.restricted, pair.restricted_model)
-    policy = made or restricted.make(config.restricted, pair, config.temperature)
+    policy = made
+    if policy is None:
+        policy = restricted.make(config.restricted, pair, config.temperature)
     if isinstance(policy, AlphaVectorPolicy):
         policy.save(folder.restricted)
     return policy
@@ -224,9 +226,10 @@ def _plan(config: TrainConfig, pair: EnvPair) -> str:
 
 def _about(policy: Any) -> str:
     """Name, bounds and notes of a policy, as far as it has them."""
+    from imm_rl.agents.restricted.asking import policy_name
     from imm_rl.cli.console import number
 
-    parts = [str(getattr(policy, "name", type(policy).__name__))]
+    parts = [policy_name(policy)]
     low, high = (getattr(policy, name, None) for name in ("lower_bound", "upper_bound"))
     if low is not None and high is not None:
         parts.append(f"value at the start between {number(low)} and {number(high)}")

@@ -14,7 +14,6 @@ import numpy as np
 
 from imm_rl.agents.checkpoint import load_checkpoint, save_checkpoint
 from imm_rl.agents.reinforce import IMMReinforce, Record
-from imm_rl.agents.state_policy import StatePolicy
 from imm_rl.cli.console import Console, Progress, interval, number
 from imm_rl.cli.summary import Yardsticks, evaluate_finally, summarize
 from imm_rl.runs import MODEL, SUMMARY, RunFolder
@@ -109,18 +108,15 @@ class Training:
         """Evaluates the trained policies and writes everything that tells of the result."""
         seconds, config, agent = self.seconds, self._config, self.agent
         final = evaluate_finally(agent)
-        tables = agent.action_probs()[0]
+        policies = agent.state_policies(
+            env=config.env,
+            agent=config.agent,
+            restricted=config.restricted,
+            imm_lambda=config.imm_lambda,
+        )
         self._write_progress()
-        for i, (seed, folder) in enumerate(zip(config.seeds, self._folders, strict=True)):
-            about = {
-                "env": config.env,
-                "agent": config.agent,
-                "restricted": config.restricted,
-                "imm_lambda": config.imm_lambda,
-                "seed": seed,
-                "env_steps": agent.env_steps,
-            }
-            StatePolicy(tables[i], about).save(folder.path / MODEL)
+        for i, (policy, folder) in enumerate(zip(policies, self._folders, strict=True)):
+            policy.save(folder.path / MODEL)
             if folder is not self._folder:
                 one = summarize(config, agent, final, yardsticks, seconds, of=[i])
                 folder.write_json(SUMMARY, one)

@@ -160,20 +160,18 @@ def test_records_carry_every_measure() -> None:
 def test_grad_cosine_is_that_of_each_runs_whole_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
     agent = make("cheese", "qmdp", 1.0, seeds=(0, 1, 2), hidden_sizes=(8, 5))
     found: dict[str, Any] = {}
-    original = IMMReinforce._measures
+    original = IMMReinforce._grad_cosine
 
-    def spy(
-        self: IMMReinforce, imm: Any, term: Any, log_probs: Any, contexts: Any, main: Any
-    ) -> Any:
+    def spy(self: IMMReinforce, main: Any, matching: Any) -> Any:
         parameters = list(self.policy.parameters())
         flat = []
-        for loss in (main, term.loss):
+        for loss in (main, matching):
             parts = torch.autograd.grad(loss.sum(), parameters, retain_graph=True)
             flat.append(torch.cat([p.flatten(1) for p in parts], dim=1).double())
         found["expected"] = torch.nn.functional.cosine_similarity(*flat, dim=1).numpy()
-        return original(self, imm, term, log_probs, contexts, main)
+        return original(self, main, matching)
 
-    monkeypatch.setattr(IMMReinforce, "_measures", spy)
+    monkeypatch.setattr(IMMReinforce, "_grad_cosine", spy)
     for _ in range(3):
         agent.learn(agent.env_steps + 50, evaluate_at=[agent.env_steps + 50])
         cosine = agent.records[-1].measures["imm/grad_cosine"]
