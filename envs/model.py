@@ -208,17 +208,22 @@ class TabularPOMDP:
                 f"be a bool for each of {self.n_states} states",
                 (array.dtype, array.shape),
             )
-        for s in np.flatnonzero(array):
-            for a in range(self.n_actions):
-                where = f"terminal state {self.state_names[s]} under action {self.action_names[a]}"
-                stay = float(self.transition_of(a)[s, s])
-                if abs(stay - 1.0) > 1e-9:  # sums of a few probabilities are off by rounding
-                    raise invalid(where, "be absorbing, T[s, a, s] = 1", stay)
-                paid = self.reward[s, a]
-                if self.outcome_reward is not None:
-                    paid = np.abs(self.outcome_reward[s, a, s]).max()
-                if paid != 0.0:
-                    raise invalid(where, "pay no reward", float(paid))
+        ends = np.flatnonzero(array)
+        # The whole diagonal at once: single entries of CSR arrays take seconds where many states end.
+        stays = [self.transition_of(a).diagonal()[ends] for a in range(self.n_actions)]
+        stay = np.stack(stays, axis=1)
+        paid = self.reward[ends]
+        if self.outcome_reward is not None:
+            paid = np.abs(self.outcome_reward[ends, :, ends])  # (ends, A) or (ends, A, O)
+            paid = paid.max(axis=2) if paid.ndim == 3 else paid
+        leaves = np.abs(stay - 1.0) > 1e-9  # sums of a few probabilities are off by rounding
+        for i, a in np.argwhere(leaves | (paid != 0.0)):  # the first of them is named
+            where = (
+                f"terminal state {self.state_names[ends[i]]} under action {self.action_names[a]}"
+            )
+            if leaves[i, a]:
+                raise invalid(where, "be absorbing, T[s, a, s] = 1", float(stay[i, a]))
+            raise invalid(where, "pay no reward", float(paid[i, a]))
         return array
 
 
@@ -245,9 +250,7 @@ def _checked_stack(
             if matrix.shape != (n_states, columns):
                 wanted = f"have shape {(n_states, columns)}"
                 raise invalid(f"{name}[{action}]", wanted, matrix.shape)
-            part: Any = sp.csr_array(matrix, dtype=np.float64, copy=True)
-            part.sum_duplicates()  # one order and one entry a place: equal models look equal
-            parts.append(part)
+            parts.append(_canonical(matrix))
         return tuple(parts)
     array = options.floats(name, value)
     state_axes = (1,) if actions_first else (0, 2)
@@ -255,6 +258,16 @@ def _checked_stack(
     if not right or 0 in array.shape:
         raise invalid(name, f"have shape {axes} with S = {n_states}", array.shape)
     return array
+
+
+def _canonical(matrix: Any) -> Any:
+    """A copy with one order, one entry a place and one type of index: equal models look equal."""
+    part: Any = sp.csr_array(matrix, dtype=np.float64, copy=True)
+    part.sum_duplicates()
+    if max(*part.shape, part.nnz) <= np.iinfo(np.int32).max:
+        places = (part.indices.astype(np.int32), part.indptr.astype(np.int32))
+        part = sp.csr_array((part.data, *places), shape=part.shape)
+    return part
 
 
 def _normalised(name: str, matrix: Any, row_name: Callable[[int], str]) -> Any:

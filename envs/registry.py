@@ -3,8 +3,10 @@
 A spec is one of
     tiger                          a registered name,
     grid(size=7, variance=0.2)     the same with options: literal values only,
+    rocksample(7, 8)               values without a name are the first options, in their order,
     models/tag.POMDP               a Cassandra file (option max_steps),
-    package.module:factory         a Python callable that returns an EnvPair or a TabularPOMDP.
+    package.module:factory         a Python callable that returns an EnvPair or a TabularPOMDP,
+    pomdp_py:tiger                 a problem of pomdp_py, or pomdp_py:module:factory for another.
 Options stand in the text or are given as keywords.
 """
 
@@ -28,19 +30,33 @@ if TYPE_CHECKING:  # models and pairs are imported when one is made: names are a
 Factory: TypeAlias = Callable[..., "EnvPair | TabularPOMDP"]
 
 _FACTORIES: dict[str, Factory | str] = {  # text: looked up when first made
+    "1d": "imm_rl.envs.one_d:one_d",
     "4x3": "imm_rl.envs.four_by_three:four_by_three",
+    "4x4": "imm_rl.envs.four_by_four:four_by_four",
     "cheese": "imm_rl.envs.cheese:cheese",
     "crying-baby": "imm_rl.envs.crying_baby:crying_baby",
     "grid": "imm_rl.envs.grid:grid",
+    "hallway": "imm_rl.envs.hallway:hallway",
+    "hallway2": "imm_rl.envs.hallway2:hallway2",
+    "light-dark": "imm_rl.envs.light_dark:light_dark",
+    "mini-hall2": "imm_rl.envs.mini_hall2:mini_hall2",
+    "network": "imm_rl.envs.network:network",
+    "rocksample": "imm_rl.envs.rocksample:rocksample",
+    "shuttle": "imm_rl.envs.shuttle:shuttle",
+    "tag": "imm_rl.envs.tag:tag",
     "tiger": "imm_rl.envs.tiger:tiger",
+    "tiger-grid": "imm_rl.envs.tiger_grid:tiger_grid",
+    "tmaze": "imm_rl.envs.tmaze:tmaze",
 }
 
 _FORMS = (
-    "Give a registered name, name(option=value), a path to a .POMDP file or module:factory; "
+    "Give a registered name, name(value, option=value), a path to a .POMDP file or module:factory; "
     "option values are plain numbers, text in quotes, True, False, None or lists of these"
 )
+_FILE_OPTIONS = ("max_steps",)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 _CALLABLE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
+_POMDP_PY = "pomdp_py:"
 _GYMNASIUM_ID = re.compile(r"(?:[\w:-]+/)?[\w:.-]+-v\d+")
 
 
@@ -100,21 +116,25 @@ def make(spec: str | Path, **options: Any) -> EnvPair:
     if twice:
         raise invalid(f"option {twice[0]!r}", "be given once", f"in {spec!r} and as a keyword")
     given.update(options)
-    own = _CALLABLE.fullmatch(target)
+    own = _is_callable(target)
     if _GYMNASIUM_ID.fullmatch(target) or ("observe" in given and not own):
         raise _not_tabular(target)
     if target.lower().endswith(".pomdp"):
         pair = _from_file(target, given)
     else:
-        pair = _built(target, _imported(target) if own else _factory(target), given)
+        pair = _built(target, _found(target), given)
     return pair.with_spec(_text(target, given))
 
 
 def parse(spec: str) -> tuple[str, dict[str, Any]]:
-    """Splits `target(key=value, ...)` into the target and its options; values are literals.
+    """Splits `target(value, key=value, ...)` into the target and its options; values are literals.
+
+    Values without a name are the target's options in the order in which its factory declares them; the
+    factory is looked up, and imported, where there are any.
 
     Raises:
-        InvalidInputError: The text is malformed; the message lists the forms.
+        InvalidInputError: The text is malformed (the message lists the forms), there are more values
+            than options, or one is given twice.
     """
     text = spec.strip()
     if not text:
@@ -122,10 +142,35 @@ def parse(spec: str) -> tuple[str, dict[str, Any]]:
     if text.lower().endswith(".pomdp") or not ("(" in text or ")" in text):
         return text, {}
     target, _, inside = text.partition("(")
+    target = target.strip()
     try:
-        return target.strip(), _literals(f"_({inside}")
+        values, given = _literals(f"_({inside}")
     except (SyntaxError, ValueError):  # ValueError: a value that is no literal
         raise invalid("environment", "be of the form name(option=value)", spec, _FORMS) from None
+    return target, _bound(target, values, given) if values else given
+
+
+def _bound(target: str, values: list[Any], given: dict[str, Any]) -> dict[str, Any]:
+    """The options, those given by their place first."""
+    if _GYMNASIUM_ID.fullmatch(target):
+        raise _not_tabular(target)
+    names = _option_names(target)
+    if len(values) > len(names):
+        room = f"have at most {len(names)} ({', '.join(names)})" if names else "have names"
+        raise invalid(f"values of environment {target}", room, values)
+    bound = dict(zip(names, values, strict=False))
+    for name in bound.keys() & given.keys():
+        place = f"as value {names.index(name) + 1}, {bound[name]!r}, and by name, {given[name]!r}"
+        raise invalid(f"option {name!r}", "be given once", place)
+    return bound | given
+
+
+def _option_names(target: str) -> list[str]:
+    """The options of a target in the order of its factory; those it takes besides have no place."""
+    if target.lower().endswith(".pomdp"):
+        return list(_FILE_OPTIONS)
+    parameters = inspect.signature(_found(target)).parameters.values()
+    return [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
 
 
 def _text(target: str, given: dict[str, Any]) -> str:
@@ -139,16 +184,24 @@ def _text(target: str, given: dict[str, Any]) -> str:
         return ""
 
 
-def _literals(call_text: str) -> dict[str, Any]:
+def _literals(call_text: str) -> tuple[list[Any], dict[str, Any]]:
     call = ast.parse(call_text, mode="eval").body
-    if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name) or call.args:
+    if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name):
         raise SyntaxError
     given: dict[str, Any] = {}
     for keyword in call.keywords:
         if keyword.arg is None or keyword.arg in given:
             raise SyntaxError
         given[keyword.arg] = ast.literal_eval(keyword.value)
-    return given
+    return [ast.literal_eval(value) for value in call.args], given
+
+
+def _is_callable(target: str) -> bool:
+    return bool(_CALLABLE.fullmatch(target)) or target.startswith(_POMDP_PY)
+
+
+def _found(target: str) -> Factory:
+    return _callable(target) if _is_callable(target) else _factory(target)
 
 
 def _factory(name: str) -> Factory:
@@ -156,6 +209,14 @@ def _factory(name: str) -> Factory:
         raise unknown_name("environment", name, _FACTORIES)
     factory = _FACTORIES[name]
     return _imported(factory) if isinstance(factory, str) else factory
+
+
+def _callable(target: str) -> Factory:
+    if not target.startswith(_POMDP_PY):
+        return _imported(target)
+    from imm_rl.envs import pomdp_py_problems
+
+    return pomdp_py_problems.factory(target, _imported)
 
 
 def _imported(target: str) -> Factory:
@@ -205,8 +266,8 @@ def _from_file(path: str, given: dict[str, Any]) -> EnvPair:
     from imm_rl.envs.pair import EnvPair
 
     for key in given:
-        if key != "max_steps":
-            raise unknown_name("option of a .POMDP file", key, ["max_steps"])
+        if key not in _FILE_OPTIONS:
+            raise unknown_name("option of a .POMDP file", key, _FILE_OPTIONS)
     if not Path(path).is_file():
         raise invalid("environment", "be a .POMDP file that exists", path)
     return EnvPair(Path(path).stem, TabularPOMDP.load(path), source=path, **given)

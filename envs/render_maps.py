@@ -1,4 +1,4 @@
-"""Drawings of problems that have a map: the torus grid, the cheese maze, the 4x3 world.
+"""Drawings of problems that have a map with one cell a state: the grid, the cheese maze, 4x3, 4x4, 1d.
 
 The full view shows the agent in its cell; the restricted view marks the cells that look alike.
 """
@@ -58,37 +58,22 @@ class _Picture:
     board: Board
 
     def __call__(self, scene: Scene, sheet: Canvas) -> None:
-        lines, across = zip(*self.board.places, strict=True)
-        rows, columns = max(lines) - min(lines) + 1, max(across) - min(across) + 1
-        walled = (rows, columns) != self.board.shape
-        rim = 14.0 if walled else 0.0  # a wall all round is drawn thin, whatever the map says
-        side = min((WIDTH - 40 - 2 * rim) / columns, (BOTTOM - TOP - 8 - 2 * rim) / rows)
-        left, top = (WIDTH - side * columns) / 2, (TOP + BOTTOM - side * rows) / 2
-        if walled:
-            whole = (side * columns + 2 * rim, side * rows + 2 * rim)
-            sheet.box(left - rim, top - rim, *whole, canvas.WALL, radius=8)
+        plot = plotted(sheet, self.board.places, self.board.shape)
         alike = lookalikes(scene.model, scene.observation) & (scene.state is None)
-        for state, (row, column) in enumerate(self.board.places):
-            x, y = left + (column - min(across)) * side, top + (row - min(lines)) * side
-            self._cell(sheet, state, (x, y, side), possible=bool(alike[state]))
+        for state, place in enumerate(self.board.places):
+            self._cell(sheet, state, plot.cell(place), possible=bool(alike[state]))
         if scene.state is not None:  # last: on a board of tiny cells it covers more than its own
-            row, column = self.board.places[scene.state]
-            x, y = (column - min(across) + 0.5) * side, (row - min(lines) + 0.5) * side
+            x, y, side = plot.cell(self.board.places[scene.state])
             radius = max(side * 0.3, 5.0)
-            sheet.disc(left + x, top + y, radius, canvas.ORANGE, line=canvas.WHITE, thick=2)
+            middle = (x + side / 2, y + side / 2)
+            sheet.disc(*middle, radius, canvas.ORANGE, line=canvas.WHITE, thick=2)
 
     def _cell(
         self, sheet: Canvas, state: int, where: tuple[float, float, float], *, possible: bool
     ) -> None:
         x, y, side = where
-        worth, mark = float(self.board.values[state]), self.board.marks[state]
-        colour, share = (canvas.GOLD, worth) if worth > 0 else (canvas.RED, -0.6 * worth)
-        fill = canvas.mix(canvas.WHITE, colour, share)
-        if possible:
-            fill = canvas.mix(fill, canvas.TEAL, 0.55)
-        gap = 2.0 if side > 12 else 0.0
-        sheet.box(x, y, side, side, canvas.LIGHT)
-        sheet.box(x + gap / 2, y + gap / 2, side - gap, side - gap, fill)
+        mark = self.board.marks[state]
+        ground(sheet, where, float(self.board.values[state]), tint=0.55 * possible)
         middle = (x + side / 2, y + side / 2)
         if mark == "*":
             _cheese(sheet, *middle, side)
@@ -96,6 +81,54 @@ class _Picture:
             sheet.text(*middle, mark, side * 0.45, canvas.WALL, bold=True)
         elif possible and side > 16:
             sheet.text(*middle, "?", side * 0.4, canvas.WHITE, bold=True)
+
+
+class Plot(NamedTuple):
+    """Where the cells of a map lie on the sheet.
+
+    Attributes:
+        left: Pixels to the first column.
+        top: Pixels to the first row.
+        side: Pixels of a cell.
+        first: The first row and column that hold a cell.
+    """
+
+    left: float
+    top: float
+    side: float
+    first: tuple[int, int]
+
+    def cell(self, place: tuple[int, int]) -> tuple[float, float, float]:
+        """The upper left corner of a cell, and its side."""
+        x = self.left + (place[1] - self.first[1]) * self.side
+        return x, self.top + (place[0] - self.first[0]) * self.side, self.side
+
+
+def plotted(sheet: Canvas, places: list[tuple[int, int]], shape: tuple[int, int]) -> Plot:
+    """The largest plot of a map that fits; draws the block of wall that the cells are cut out of."""
+    lines, across = zip(*places, strict=True)
+    rows, columns = max(lines) - min(lines) + 1, max(across) - min(across) + 1
+    walled = (rows, columns) != shape
+    rim = 14.0 if walled else 0.0  # a wall all round is drawn thin, whatever the map says
+    side = min((WIDTH - 40 - 2 * rim) / columns, (BOTTOM - TOP - 8 - 2 * rim) / rows)
+    left, top = (WIDTH - side * columns) / 2, (TOP + BOTTOM - side * rows) / 2
+    if walled:
+        whole = (side * columns + 2 * rim, side * rows + 2 * rim)
+        sheet.box(left - rim, top - rim, *whole, canvas.WALL, radius=8)
+    return Plot(left, top, side, (min(lines), min(across)))
+
+
+def ground(
+    sheet: Canvas, where: tuple[float, float, float], worth: float, *, tint: float = 0.0
+) -> canvas.Colour:
+    """A cell's floor, from red (worth −1) to gold (1), tinted where the agent may be; its colour."""
+    x, y, side = where
+    colour, share = (canvas.GOLD, worth) if worth > 0 else (canvas.RED, -0.6 * worth)
+    fill = canvas.mix(canvas.mix(canvas.WHITE, colour, share), canvas.TEAL, tint)
+    gap = 2.0 if side > 12 else 0.0
+    sheet.box(x, y, side, side, canvas.LIGHT)
+    sheet.box(x + gap / 2, y + gap / 2, side - gap, side - gap, fill)
+    return fill
 
 
 def _cheese(sheet: Canvas, x: float, y: float, side: float) -> None:

@@ -39,6 +39,7 @@ def takes_anything(**options: Any) -> EnvPair:
 
 
 NOT_CALLABLE = 3
+ROCKS = "rocksample(size=3, rocks=2, rock_positions=[[0, 1], [2, 2]])"
 
 
 @pytest.fixture
@@ -64,8 +65,14 @@ def registered() -> Any:
     registry._FACTORIES.update(known)
 
 
-def test_names_are_the_five_problems() -> None:
-    assert names() == ("4x3", "cheese", "crying-baby", "grid", "tiger")
+PROBLEMS = (
+    *("1d", "4x3", "4x4", "cheese", "crying-baby", "grid", "hallway", "hallway2", "light-dark"),
+    *("mini-hall2", "network", "rocksample", "shuttle", "tag", "tiger", "tiger-grid", "tmaze"),
+)
+
+
+def test_names_are_the_problems_in_order() -> None:
+    assert names() == PROBLEMS
 
 
 @pytest.mark.parametrize(
@@ -80,6 +87,12 @@ def test_names_are_the_five_problems() -> None:
         ("grid(size=5)", {"max_steps": 9}, "grid(size=5, max_steps=9)"),
         ("crying-baby(max_steps=4)", {}, "crying-baby(max_steps=4)"),
         ("4x3(max_steps=4)", {}, "4x3(max_steps=4)"),
+        ("grid(5)", {}, "grid(size=5)"),
+        ("grid(5, .2)", {"max_steps": 9}, "grid(size=5, variance=0.2, max_steps=9)"),
+        ("grid(5, max_steps=9)", {}, "grid(size=5, max_steps=9)"),
+        ("rocksample(3, 2, [[0, 1], [2, 2]])", {}, ROCKS),
+        ("rocksample(3, 2, ((0, 1), (2, 2)))", {}, ROCKS.replace("[", "(").replace("]", ")")),
+        ("tiger(0.9, )", {}, "tiger(accuracy=0.9)"),
     ],
 )
 def test_make_reads_names_and_options(spec: str, options: dict[str, Any], spec_again: str) -> None:
@@ -126,7 +139,7 @@ def test_make_calls_a_factory_that_returns_a_model_or_a_pair(module: str) -> Non
     [
         ("tigr", "unknown environment 'tigr'. Did you mean 'tiger'"),
         ("crying_baby", "Did you mean 'crying-baby'"),
-        ("nothing-like-it", "unknown environment 'nothing-like-it'. Known: 4x3, cheese"),
+        ("nothing-like-it", "unknown environment 'nothing-like-it'. Known: 1d, 4x3, 4x4, cheese"),
         ("grid(sise=3)", "unknown option of environment grid 'sise'. Did you mean 'size'"),
         ("tiger(size=3)", "unknown option of environment tiger 'size'.*Known: accuracy, max_steps"),
         ("grid(size=0)", "size must be a whole number ≥ 2; received 0"),
@@ -145,7 +158,25 @@ def test_make_calls_a_factory_that_returns_a_model_or_a_pair(module: str) -> Non
         ("   ", "environment must not be empty"),
         ("grid(size", r"must be of the form name\(option=value\); received 'grid\(size'"),
         ("grid(size=)", "must be of the form"),
-        ("grid(3)", "must be of the form"),
+        ("grid(*[3])", "must be of the form"),
+        ("grid(size=3, 4)", "must be of the form"),
+        ("grid(open('x'))", "must be of the form"),
+        ("grid('x')", "size must be a whole number ≥ 2; received 'x'"),
+        ("tiger(0.9, 7, 8)", r"environment tiger must have at most 2 \(accuracy, max_steps\); rec"),
+        ("tiger(0.9, 7, 8, accuracy=1)", "must have at most 2"),
+        (
+            "grid(3, size=4)",
+            "option 'size' must be given once; received 'as value 1, 3, and by name, 4'",
+        ),
+        (
+            "grid(3, 0.1, variance=1)",
+            "option 'variance' must be given once; received 'as value 2, 0.1,",
+        ),
+        ("grid(3, sise=4)", "unknown option of environment grid 'sise'. Did you mean 'size'"),
+        ("tigr(3)", "unknown environment 'tigr'. Did you mean 'tiger'"),
+        ("CartPole-v1(3)", "'CartPole-v1': Gymnasium ids"),
+        ("missing.POMDP(3)", "must be a .POMDP file that exists; received 'missing.POMDP'"),
+        ("missing.POMDP(3, 4)", r"must have at most 1 \(max_steps\); received \[3, 4\]"),
         ("grid(size=3, size=4)", "must be of the form"),
         ("grid(size=open('x'))", "must be of the form"),
         ("grid(**{'size': 3})", "must be of the form"),
@@ -170,9 +201,26 @@ def test_make_says_what_is_wrong_with_a_spec(spec: str, message: str) -> None:
         make(spec)
 
 
-def test_make_refuses_an_option_given_twice() -> None:
+@pytest.mark.parametrize("spec", ["grid(size=3)", "grid(3)"])
+def test_make_refuses_an_option_given_twice(spec: str) -> None:
     with pytest.raises(InvalidInputError, match="option 'size' must be given once"):
-        make("grid(size=3)", size=4)
+        make(spec, size=4)
+
+
+def test_make_binds_values_to_a_files_and_a_factorys_options(tmp_path: Path, module: str) -> None:
+    (tmp_path / "small.POMDP").write_text(FILE)
+    pair = make(f"{tmp_path}/small.POMDP(7)")
+    assert (pair.max_steps, pair.spec) == (7, f"{tmp_path}/small.POMDP(max_steps=7)")
+    assert make(pair.spec).max_steps == 7
+    pair = make(f"{module}:needs_more(4)")
+    assert (pair.model.discount, pair.spec) == (0.25, f"{module}:needs_more(size=4)")
+    with pytest.raises(InvalidInputError, match=r"takes_anything must have names; received \[8\]"):
+        make(f"{module}:takes_anything(8)")
+
+
+def test_parse_gives_values_their_names() -> None:
+    assert registry.parse("rocksample(7, 8)") == ("rocksample", {"size": 7, "rocks": 8})
+    assert registry.parse("grid(5, max_steps=9)") == ("grid", {"size": 5, "max_steps": 9})
 
 
 def test_make_refuses_observe_as_a_keyword_too() -> None:
@@ -204,7 +252,7 @@ def test_register_makes_a_problem_known_here_and_to_gymnasium(registered: Any) -
 def test_register_refuses_names_taken_or_malformed(registered: Any, name: str) -> None:
     with pytest.raises(InvalidInputError, match="name must"):
         registered(name, small_model)
-    assert names() == ("4x3", "cheese", "crying-baby", "grid", "tiger")
+    assert names() == PROBLEMS
 
 
 def test_register_refuses_what_cannot_be_called(registered: Any) -> None:

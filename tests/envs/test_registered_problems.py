@@ -87,7 +87,7 @@ def test_pair_says_where_it_comes_from_and_what_its_options_are(name: str) -> No
     assert pair.source
     assert pair.spec == pair.name == name
     options = registry.options(name)
-    assert options["max_steps"] == pair.max_steps == 50
+    assert options["max_steps"] in (pair.max_steps, None)  # None: it depends on other options
     assert make(name, **options).model.fingerprint() == pair.model.fingerprint()
 
 

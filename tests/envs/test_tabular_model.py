@@ -222,3 +222,37 @@ def test_terminal_states_accept_rounding_and_refuse_outcome_rewards() -> None:
     cancelling[0, 1, 0] = [1.0, -1.0]
     with pytest.raises(InvalidInputError, match="must pay no reward"):
         build(transition=rounded, reward=cancelling, terminal=[True, False])
+
+
+def test_terminal_states_of_sparse_models_are_checked_and_the_first_wrong_one_named() -> None:
+    n_states = 2_000
+    stay, go = sp.eye_array(n_states, format="lil"), sp.eye_array(n_states, format="lil")
+    ends = np.arange(n_states) >= 1_000
+    reward = np.where(ends, 0.0, 1.0)[:, None].repeat(2, axis=1)
+    seen = sp.csr_array(np.ones((n_states, 1)))
+
+    def made() -> TabularPOMDP:
+        parts = ([sp.csr_array(stay), sp.csr_array(go)], [seen, seen], reward)
+        return TabularPOMDP(*parts, np.full(n_states, 1 / n_states), 0.9, terminal=ends)
+
+    assert made().terminal.sum() == 1_000
+    reward[1_500, 0] = -2.0
+    with pytest.raises(
+        InvalidInputError, match=r"state 1500 under action 0 must pay no reward; received -2\.0"
+    ):
+        made()
+    go[1_400, [1_400, 3]] = 0.25, 0.75
+    with pytest.raises(
+        InvalidInputError, match=r"state 1400 under action 1 must be absorbing.*received 0\.25"
+    ):
+        made()
+
+
+def test_sparse_models_with_indices_of_either_width_are_equal() -> None:
+    wide = sp.csr_array((np.ones(2), np.array([1, 0]), np.array([0, 1, 2])), shape=(2, 2))
+    wide.indices, wide.indptr = wide.indices.astype(np.int64), wide.indptr.astype(np.int64)
+    narrow = sp.csr_array(np.array([[0.0, 1.0], [1.0, 0.0]]))
+    assert wide.indices.dtype != narrow.indices.dtype
+    models = [sparse_model(transition=[m, m]) for m in (wide, narrow)]
+    assert models[0].fingerprint() == models[1].fingerprint()
+    assert wide.indices.dtype == np.int64  # what was given is left as it was
