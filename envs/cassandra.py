@@ -24,7 +24,7 @@ Entries may come in any order. What is read goes by these rules:
   outcomes that can happen.
 - The format has no terminal states. A state that no action leaves and that pays nothing is
   equivalent to one, and is read as terminal.
-- Above `DENSE_LIMIT` entries of T the model is sparse: T and O are CSR arrays.
+- Above `DENSE_LIMIT` entries of T, or of O, the model is sparse: T and O are CSR arrays.
 
 Reading what was written gives the model again, bit for bit, if its rewards are in the smallest form,
 its absorbing states without reward are marked terminal, and it is dense or sparse by the same limit.
@@ -34,6 +34,7 @@ back, in that form.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +48,7 @@ from imm_rl.envs.cassandra_rewards import (
     smallest_table,
 )
 from imm_rl.envs.cassandra_tables import MAX_ENTRIES
-from imm_rl.envs.cassandra_tokens import Tokens
+from imm_rl.envs.cassandra_tokens import Section, Tokens
 from imm_rl.envs.cassandra_writer import write
 from imm_rl.envs.model import TabularPOMDP
 from imm_rl.errors import InvalidInputError
@@ -55,7 +56,7 @@ from imm_rl.errors import InvalidInputError
 __all__ = ["DENSE_LIMIT", "read", "write"]
 
 DENSE_LIMIT = 2_000_000
-"""Models with more entries of T (S·A·S) than this are read as sparse ones."""
+"""Models with more entries of T (S·A·S) or of O (A·S·O) than this are read as sparse ones."""
 
 
 def read(path: str | Path, *, dense_limit: int = DENSE_LIMIT) -> TabularPOMDP:
@@ -63,12 +64,12 @@ def read(path: str | Path, *, dense_limit: int = DENSE_LIMIT) -> TabularPOMDP:
 
     Args:
         path: The file, text in UTF-8.
-        dense_limit: The largest S·A·S for which T and O are dense arrays.
+        dense_limit: The largest S·A·S and A·S·O for which T and O are dense arrays.
 
     Raises:
         InvalidInputError: The file cannot be read, or breaks the grammar, or its numbers make no
-            model. The message begins with the path, then line and column where there is one place
-            to name, and says what was expected and what was found.
+            model. The message begins with the path, line and column and says what was expected and
+            what was found; what is missing is noticed at the end of the file.
     """
     tokens = Tokens(path)
     groups = split_sections(tokens)
@@ -85,9 +86,10 @@ def read(path: str | Path, *, dense_limit: int = DENSE_LIMIT) -> TabularPOMDP:
     rules = read_rewards(tokens, groups["R"], preamble)
     reward = smallest_table(rules, transitions, observations)
     if isinstance(reward, TooLargeReward):
-        raise _too_large(tokens.path, reward, preamble)
+        raise _too_large(tokens, groups["R"], reward, preamble)
 
-    dense = n_states * n_actions * n_states <= dense_limit
+    widest = max(n_states, preamble.observations.size)
+    dense = n_states * n_actions * widest <= dense_limit
     return TabularPOMDP(
         np.stack([part.toarray() for part in transitions], axis=1) if dense else transitions,
         np.stack([part.toarray() for part in observations]) if dense else observations,
@@ -101,12 +103,15 @@ def read(path: str | Path, *, dense_limit: int = DENSE_LIMIT) -> TabularPOMDP:
     )
 
 
-def _too_large(path: str, reward: TooLargeReward, preamble: Preamble) -> InvalidInputError:
+def _too_large(
+    tokens: Tokens, sections: Sequence[Section], reward: TooLargeReward, preamble: Preamble
+) -> InvalidInputError:
     what = "the state arrived in" + (" and the observation" if len(reward.shape) == 4 else "")
     where = f"{preamble.actions.name(reward.action)} : {preamble.states.name(reward.state)}"
     size = " × ".join(map(str, reward.shape))
-    return InvalidInputError(
-        f"{path}: expected rewards that depend on state and action alone in a model of this size; "
+    return tokens.problem(
+        sections[0].first,
+        f"expected rewards that depend on state and action alone in a model of this size; "
         f"found that R: {where} depends on {what}, which needs a table of {size} numbers "
-        f"(the limit is {MAX_REWARD_ENTRIES:,})."
+        f"(the limit is {MAX_REWARD_ENTRIES:,}).",
     )

@@ -17,7 +17,6 @@ from imm_rl.envs.cassandra_rewards import RewardRules
 from imm_rl.envs.cassandra_tables import MAX_ENTRIES, ProbabilityTable
 from imm_rl.envs.cassandra_tokens import Section, Tokens
 from imm_rl.envs.model import ROW_SUM_TOLERANCE, FloatArray
-from imm_rl.errors import InvalidInputError
 
 Words: TypeAlias = "Mapping[str, FloatArray | sp.coo_array]"
 """Words that may stand for a row or a matrix, with what they mean."""
@@ -190,8 +189,7 @@ def _checked_rows(
     others = f" Rows that are wrong in all: {wrong.size}." if wrong.size > 1 else ""
     turn = int(table.last_turns()[wrong[0]])
     if turn == 0:
-        raise InvalidInputError(
-            f"{tokens.path}: expected probabilities for {name}; found none.{others}"
-        )
+        text = f"expected probabilities for {name}; found none.{others}"
+        raise tokens.problem(len(tokens.words), text)
     text = f"expected the row {name} to sum to 1; its sum is {sums[wrong[0]]:.6g}.{others}"
     raise tokens.problem(sections[turn - 1].first, text)

@@ -18,7 +18,6 @@ from imm_rl.envs.cassandra_tokens import (
     is_name,
 )
 from imm_rl.envs.model import ROW_SUM_TOLERANCE, FloatArray
-from imm_rl.errors import InvalidInputError
 
 ALL = -1
 """The index that a wildcard `*` stands for."""
@@ -108,9 +107,8 @@ def read_preamble(tokens: Tokens, groups: Mapping[str, list[Section]]) -> Preamb
             numbers[key] = read(tokens, groups[key][0])
     missing = [f"'{key}:'" for key in PREAMBLE[:-1] if key not in groups]
     if missing:
-        raise InvalidInputError(
-            f"{tokens.path}: expected {' and '.join(missing)} in the preamble; found no such line."
-        )
+        text = f"expected {' and '.join(missing)} in the preamble; found no such line."
+        raise tokens.problem(len(tokens.words), text)
     observed = "observations" in axes
     observations = axes["observations"] if observed else Axis("observation", 1)
     return Preamble(

@@ -24,6 +24,7 @@ RESERVED = frozenset(
 )
 """The format's own words: none may be the name of a state, an action or an observation."""
 
+_KEYWORDS = frozenset(SECTIONS)
 _COMMENT = re.compile(r"#[^\n]*")
 _WORD = re.compile(r"[:*]|[^\s:*]+")
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
@@ -39,6 +40,11 @@ def is_name(word: str) -> bool:
 def is_integer(word: str) -> bool:
     """Whether the word is a whole number, such as an index or a count."""
     return _INTEGER.fullmatch(word) is not None
+
+
+def is_number(word: str) -> bool:
+    """Whether the word is a number as files write them; it may still be too large for a float."""
+    return _NUMBER.fullmatch(word) is not None
 
 
 class Section(NamedTuple):
@@ -66,7 +72,7 @@ class Tokens:
         self.words: list[str] = _WORD.findall(self._text)
         if not self.words:
             what = "holds nothing but comments" if text.strip() else "is empty"
-            raise InvalidInputError(f"{self.path}: the file {what}; expected a .POMDP model.")
+            raise InvalidInputError(f"{self.path}:1:1: the file {what}; expected a .POMDP model.")
 
     def place(self, index: int) -> str:
         """`path:line:column` of a word; past the last word, of the end of the file."""
@@ -90,7 +96,7 @@ class Tokens:
     def sections(self) -> Iterator[Section]:
         """Cuts the file at its keywords. They are reserved: none can be a name inside an entry."""
         words = self.words
-        starts = [i for i, word in enumerate(words) if word in SECTIONS]
+        starts = [i for i, word in enumerate(words) if word in _KEYWORDS]
         if not starts or starts[0] != 0:
             raise self._unknown_keyword(0)
         for first, end in pairwise([*starts, len(words)]):
@@ -180,13 +186,21 @@ def _read_text(path: str) -> str:
         raise InvalidInputError(f"{path}: is a folder; expected a .POMDP file.") from None
     except OSError as error:
         raise InvalidInputError(f"{path}: cannot be read: {error.strerror}.") from None
+    data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     if b"\0" in data:
-        line = data.count(b"\n", 0, data.index(b"\0")) + 1
-        raise InvalidInputError(f"{path}:{line}: found a zero byte; expected a text file in UTF-8.")
+        place = _place_in(data, data.index(b"\0"))
+        raise InvalidInputError(
+            f"{path}:{place}: found a zero byte; expected a text file in UTF-8."
+        )
     try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        found = f"found the byte 0x{data[error.start]:02x}, which is not UTF-8"
-        raise InvalidInputError(f"{path}:{line}: {found}; save the file as UTF-8.") from None
-    return text.replace("\r\n", "\n").replace("\r", "\n")
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:  # its object is the data without a byte order mark
+        found = f"found the byte 0x{error.object[error.start]:02x}, which is not UTF-8"
+        place = _place_in(error.object, error.start)
+        raise InvalidInputError(f"{path}:{place}: {found}; save the file as UTF-8.") from None
+
+
+def _place_in(data: bytes, at: int) -> str:
+    """Line and column of a byte in a file that is no text; a column counts bytes."""
+    before = data[:at].split(b"\n")
+    return f"{len(before)}:{len(before[-1]) + 1}"

@@ -123,9 +123,9 @@ MALFORMED = [
     (12, "identity\nT: look : left : left 0.5", "13:1", "row T: look : left to sum to 1; its sum"),
     (12, "identity\nT: look : * : 1 0.5", "13:1", "sum is 1.5. Rows that are wrong in all: 3."),
     (12, "identity\nT:", "14:1", "expected an action (a name, an index or '*'); found 'O'."),
-    (11, "T: walk", None, "expected probabilities for T: look : left; found none."),
+    (11, "T: walk", "18:34", "expected probabilities for T: look : left; found none."),
     # O
-    (13, "O: walk", None, "expected probabilities for O: look : left; found none."),
+    (13, "O: walk", "18:34", "expected probabilities for O: look : left; found none."),
     (13, "O: run", "13:4", "unknown action 'run'. Known: walk, look."),
     (14, "1 0 0", "16:3", "There are 7 numbers. Line 14 has 3 numbers, the others have 2."),
     (16, "0 1\nO: look identity", "17:9", "2 probabilities or 'uniform'; found 'identity'."),
@@ -173,14 +173,15 @@ def test_read_accepts_the_file_that_the_malformed_ones_are_made_from(tmp_path: P
 
 @pytest.mark.parametrize(("line", "text", "place", "message"), MALFORMED)
 def test_read_names_the_place_and_the_fault(
-    line: int, text: str, place: str | None, message: str, tmp_path: Path
+    line: int, text: str, place: str, message: str, tmp_path: Path
 ) -> None:
     lines = GOOD.splitlines()
     lines[line - 1 : line] = text.splitlines()
     path = tmp_path / "bad.POMDP"
     path.write_text("\n".join(lines) + "\n")
     error = error_of(path)
-    assert error.startswith(f"{path}:{place}: " if place else f"{path}: ")
+    assert error.startswith(f"{path}:{place}: ")
+    assert "\n" not in error
     assert message in error
 
 
@@ -190,27 +191,31 @@ def test_read_names_the_place_and_the_fault(
 def test_read_names_a_missing_preamble_line(line: int, keys: str, tmp_path: Path) -> None:
     path = tmp_path / "bad.POMDP"
     path.write_text("".join(t for i, t in enumerate(GOOD.splitlines(True), 1) if i != line))
-    assert error_of(path) == f"{path}: expected {keys} in the preamble; found no such line."
+    error = error_of(path)  # noticed at the end of the file
+    assert error == f"{path}:17:34: expected {keys} in the preamble; found no such line."
 
 
 def test_read_names_all_missing_preamble_lines_at_once(tmp_path: Path) -> None:
     path = tmp_path / "bad.POMDP"
     path.write_text("states: 2\nactions: 1\n")
-    assert "expected 'discount:' and 'values:' in the preamble" in error_of(path)
+    error = error_of(path)
+    assert error.startswith(f"{path}:2:11: expected 'discount:' and 'values:' in the preamble")
 
 
 @pytest.mark.parametrize(
     ("content", "place", "message"),
     [
-        (b"", "", "the file is empty"),
-        (b" \n\n", "", "the file is empty"),
-        (b"# a model\n# to be written\n", "", "holds nothing but comments"),
-        (b"discount: 0.9\nPK\x03\x04\x00\x00", ":2", "found a zero byte; expected a text file"),
-        ("discount: 0.9".encode("utf-16"), ":1", "found a zero byte"),
-        (b"# \xe9t\xe9\n", ":1", "found the byte 0xe9, which is not UTF-8"),
-        (b"# one\n# two \xff\n", ":2", "the byte 0xff"),
+        (b"", ":1:1", "the file is empty"),
+        (b" \n\n", ":1:1", "the file is empty"),
+        (b"# a model\n# to be written\n", ":1:1", "holds nothing but comments"),
+        (b"discount: 0.9\nPK\x03\x04\x00\x00", ":2:5", "found a zero byte; expected a text file"),
+        ("discount: 0.9".encode("utf-16-le"), ":1:2", "found a zero byte"),
+        (b"# \xe9t\xe9\n", ":1:3", "found the byte 0xe9, which is not UTF-8"),
+        (b"# one\n# two \xff\n", ":2:7", "the byte 0xff"),
+        (b"# one\r# two\r\n# \xff\n", ":3:3", "the byte 0xff"),
+        (b"\xef\xbb\xbf# one\n# \xff\n", ":2:3", "the byte 0xff"),
         (b"hello world\n", ":1:1", "unknown keyword 'hello'"),
-        (b"\x1f\x8b\x08", ":1", "the byte 0x8b"),
+        (b"\x1f\x8b\x08", ":1:2", "the byte 0x8b"),
     ],
 )
 def test_read_refuses_what_is_no_model_text(
@@ -256,7 +261,7 @@ def test_read_refuses_a_table_of_outcome_rewards_that_is_too_large(
     path.write_text(GOOD)
     monkeypatch.setattr(cassandra_rewards, "MAX_REWARD_ENTRIES", 17)
     error = error_of(path)
-    assert error.startswith(f"{path}: expected rewards that depend on state and action alone")
+    assert error.startswith(f"{path}:17:1: expected rewards that depend on state and action alone")
     # O(goal) is `light` alone, so what matters is s': 3 · 2 · 3 numbers.
     assert (
         "R: walk : right depends on the state arrived in, which needs a table of 3 × 2 × 3" in error

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -155,3 +158,111 @@ def test_read_refuses_damaged_files_with_its_own_error_only(
     except InvalidInputError as error:
         message = str(error)
     assert message.startswith(f"{path}:")
+
+
+VALID = [
+    GOOD,
+    """\
+discount: 0.95
+values: cost
+states: left right goal # three
+actions: 2
+observations: dark light
+start include: left 1
+T: 0
+0.5 0.5 0
+0 0.5
+0.5 0 0 1
+T: 1 : * reset
+T: 1 : goal : goal 1.0
+O: *
+uniform
+O: 1 : goal 0.25 .75
+R: * : * : * : * 1
+R: 0 : right : goal : light -1e2
+R: 1 : left
+1 2 3 4 5 6
+""",
+    """\
+discount: 1 values: reward states: 3 actions: go
+start: 0.2 0.3 0.5
+T: go uniform
+T: go : 2 0.33333 0.33333 0.33333
+R: go : 0 : 1 5
+R: go : 2 1 2 3
+""",
+]
+PIECES = [
+    *"0123456789.-+:*#\n \tTORaeé\0\ufeff",
+    " : ",
+    "\nT:",
+    "\nR: *",
+    "1e999",
+    "99999",
+    "nan",
+    "reset",
+]
+
+
+@st.composite
+def damaged_text(draw: st.DrawFn) -> str:
+    """A valid file with a few places cut out, doubled, moved or overwritten; or cut off."""
+    text = draw(st.sampled_from(VALID))
+    for _ in range(draw(st.integers(1, 4))):
+        first, last = sorted(draw(st.integers(0, len(text))) for _ in range(2))
+        last = min(last, first + draw(st.integers(0, 12)))
+        to = draw(st.integers(0, len(text)))
+        part = text[first:last]
+        text = draw(
+            st.sampled_from(
+                [
+                    text[:first] + text[last:],
+                    text[:last] + part + text[last:],
+                    text[:to] + part + text[to:],
+                    text[:first] + draw(st.sampled_from(PIECES)) + text[last:],
+                    text[:to],
+                ]
+            )
+        )
+    return text
+
+
+def place_of_error(path: Path) -> tuple[int, int] | None:
+    """Line and column that the reader names, None where it reads the file."""
+    try:
+        cassandra.read(path)
+    except InvalidInputError as error:
+        message = str(error)
+    else:
+        return None
+    place = re.fullmatch(re.escape(str(path)) + r":(\d+):(\d+): \S.*[.?]", message)
+    assert place, message
+    return int(place[1]), int(place[2])
+
+
+@settings(max_examples=400, deadline=None)
+@given(text=damaged_text(), end=st.sampled_from(["\n", "\r\n", "\r"]))
+def test_read_refuses_damaged_text_at_a_line_and_column_of_the_file(
+    text: str, end: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.mktemp("damaged") / "model.POMDP"
+    path.write_bytes(text.replace("\n", end).encode())
+    line, column = place_of_error(path) or (1, 1)
+    lines = text.split("\n")
+    assert 1 <= line <= len(lines)
+    # One past the last is the end of the file; in a file with a zero byte, columns count bytes.
+    assert 1 <= column <= len(lines[line - 1].encode()) + 1
+
+
+@settings(max_examples=150, deadline=None)
+@given(data=st.data())
+def test_read_refuses_damaged_bytes_with_its_own_error_only(
+    data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    content = bytearray(data.draw(st.sampled_from(VALID)).encode())
+    for _ in range(data.draw(st.integers(1, 5))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    path = tmp_path_factory.mktemp("damaged") / "model.POMDP"
+    path.write_bytes(content)
+    line, _ = place_of_error(path) or (1, 1)
+    assert 1 <= line <= len(content)

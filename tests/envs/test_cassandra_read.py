@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -311,3 +312,24 @@ def test_read_gives_sparse_models_by_default_above_two_million_entries(read: Rea
     assert model.is_sparse
     assert model.reward[4:7].tolist() == [[-1, 0], [2, 2], [-1, 0]]
     assert model.terminal.sum() == 0
+
+
+def test_read_makes_a_model_of_very_many_observations_sparse(read: Read) -> None:
+    text = "discount: 1\nvalues: reward\nstates: 2\nactions: 1\nobservations: 150000\n" + T
+    few = read(text + "O: 0 : * : 149999 1\n", dense_limit=300_000)
+    many = read(text + "O: 0 : * : 149999 1\n", dense_limit=299_999)
+    assert (few.is_sparse, many.is_sparse) == (False, True)
+    assert few.observation[0][1, 149_999] == many.observation[0][1, 149_999] == 1
+    assert many.observation[0].nnz == 2
+
+
+def test_read_of_a_large_model_takes_no_memory_of_the_size_of_its_dense_tables(read: Read) -> None:
+    text = "discount: 1\nvalues: reward\nstates: 50000\nactions: 2\nobservations: 50000\n"
+    text += "T: * identity\nO: * : * : 7 1\nR: * : * : * : * 1\nR: 1 : 3 : * : * 4\n"
+    tracemalloc.start()
+    model = read(text)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert model.is_sparse
+    assert (model.reward[3, 1], model.reward.sum()) == (4, 100_003)
+    assert peak < 200e6  # one dense table would take 40 GB

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -217,3 +218,43 @@ def test_write_replaces_an_old_file_and_leaves_nothing_beside(tmp_path: Path) ->
     cassandra.write(two_states([[0, 0], [0, 0]]), str(path))
     assert cassandra.read(path).n_states == 2
     assert [p.name for p in tmp_path.iterdir()] == ["two.POMDP"]
+
+
+def test_write_and_read_of_a_model_of_one_state_action_and_observation(tmp_path: Path) -> None:
+    for reward in ([[0.0]], [[2.5]]):
+        ends = [reward == [[0.0]]]
+        assert_same(
+            model := TabularPOMDP([[[1.0]]], [[[1.0]]], reward, [1.0], 1.0, terminal=ends),
+            written_and_read(model, tmp_path),
+        )
+
+
+def test_write_and_read_are_fast_on_a_file_of_865_kb(tmp_path: Path) -> None:
+    n_states, path = 1000, tmp_path / "large.POMDP"
+    rows = np.repeat(np.arange(n_states, dtype=np.int32), 3)
+    transition = [
+        sp.csr_array(
+            (
+                np.tile([0.8, 0.1, 0.1], n_states),
+                (rows, (rows + np.tile(np.int32(step), n_states)) % n_states),
+            )
+        )
+        for step in ([0, 1, 2], [0, 7, 14], [0, 31, 62], [0, 127, 254])
+    ]
+    seen = np.zeros((n_states, 28))
+    seen[np.arange(n_states)[:, None], (np.arange(n_states)[:, None] * np.arange(1, 6)) % 28] = 1
+    observation = [sp.csr_array(seen / seen.sum(axis=1, keepdims=True))] * 4
+    names = [f"place-{i}" for i in range(n_states)]
+    start = np.full(n_states, 1 / n_states)
+    model = TabularPOMDP(
+        transition, observation, np.ones((n_states, 4)), start, 0.95, state_names=names
+    )
+    best = np.inf
+    for _ in range(3):
+        began = time.process_time()
+        cassandra.write(model, path)
+        back = cassandra.read(path)
+        best = min(best, time.process_time() - began)
+    assert path.stat().st_size >= 865_000
+    assert back.fingerprint() == model.fingerprint()
+    assert best < 1.5  # 0.3 to 0.5 s of processor time
