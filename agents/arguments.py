@@ -9,8 +9,8 @@ import torch
 
 from imm_rl.agents.defaults import DEFAULT_LAMBDA
 from imm_rl.agents.restricted.base import RestrictedPolicy
+from imm_rl.agents.restricted.named import named_policy
 from imm_rl.agents.settings import ReinforceSettings, is_whole
-from imm_rl.agents.solve import solve
 from imm_rl.agents.solvers.mdp import endless_state
 from imm_rl.envs.pair import EnvPair
 from imm_rl.errors import InvalidInputError, invalid, unknown_name
@@ -33,10 +33,10 @@ def checked_seeds(seeds: Iterable[int] | int) -> list[int]:
 def checked_policy(
     pair: EnvPair, restricted: RestrictedPolicy | str | None
 ) -> RestrictedPolicy | None:
-    """The restricted policy itself, solved if a solver's name was given; its sizes fit the pair."""
+    """The restricted policy itself, made if a name was given (`named_policy`); its sizes fit the pair."""
     if restricted is None or restricted == "none":
         return None
-    policy = solve(pair.restricted_model, restricted) if isinstance(restricted, str) else restricted
+    policy = named_policy(restricted, pair) if isinstance(restricted, str) else restricted
     if not callable(getattr(policy, "probs", None)):
         raise invalid("restricted", "have a method probs(beliefs (N, S)) -> (N, A)", type(policy))
     wanted = (pair.model.n_states, pair.model.n_actions)
