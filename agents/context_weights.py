@@ -17,11 +17,12 @@ import numpy as np
 from imm_rl.agents.restricted.asking import told
 from imm_rl.agents.restricted.base import RestrictedPolicy
 from imm_rl.agents.settings import CONTEXT_WEIGHTS
+from imm_rl.envs.belief_filter import Beliefs
 from imm_rl.envs.model import FloatArray
 from imm_rl.errors import unknown_name
 
-Weigh = Callable[[FloatArray, FloatArray], FloatArray]
-"""Maps beliefs (…, S) and the policy's probabilities there (…, A) to weights (…) ≥ 0."""
+Weigh = Callable[[Beliefs, FloatArray], FloatArray]
+"""Maps beliefs (…, S), or CSR (M, S), and the policy's probabilities there (…, A) to weights (…) ≥ 0."""
 
 
 def weighing(name: str, policy: RestrictedPolicy) -> Weigh:
@@ -44,11 +45,17 @@ def weighing(name: str, policy: RestrictedPolicy) -> Weigh:
     raise unknown_name("context_weight", name, CONTEXT_WEIGHTS)
 
 
-def certainty(beliefs: FloatArray) -> FloatArray:
+def certainty(beliefs: Beliefs) -> FloatArray:
     """1 − H(b)/log S for beliefs (…, S): 0 where all states are alike, 1 where one is certain."""
     n_states = beliefs.shape[-1]
     if n_states == 1:
         return np.ones(beliefs.shape[:-1])
+    if not isinstance(beliefs, np.ndarray):
+        terms = beliefs.copy()
+        terms.data = beliefs.data * np.log(beliefs.data)
+        negative_entropy: FloatArray = terms @ np.ones(n_states)
+        found: FloatArray = np.maximum(1.0 + negative_entropy / np.log(n_states), 0.0)
+        return found
     logs = np.log(beliefs, where=beliefs > 0.0, out=np.zeros_like(beliefs))
     # Rounding may leave a uniform belief at −1e-17, and a negative weight is refused further on.
     weights: FloatArray = np.maximum(1.0 + (beliefs * logs).sum(axis=-1) / np.log(n_states), 0.0)

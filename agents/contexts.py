@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
+import scipy.sparse as sp
 
 from imm_rl.agents.context_weights import Weigh, weighing
 from imm_rl.agents.restricted.asking import (
@@ -27,28 +28,38 @@ from imm_rl.agents.restricted.asking import (
 from imm_rl.agents.restricted.base import RestrictedPolicy
 from imm_rl.agents.rollout import BoolArray, Rollout
 from imm_rl.agents.streams import SeedStreams, generator
-from imm_rl.envs.belief_filter import BeliefFilter
+from imm_rl.envs.belief_filter import BeliefFilter, Beliefs
 from imm_rl.envs.model import FloatArray
 from imm_rl.envs.pair import EnvPair
 from imm_rl.envs.sampler import IntArray
+from imm_rl.envs.sparse_belief import stacked
 from imm_rl.errors import InvalidInputError, invalid
+from imm_rl.sparse_rows import SparseRows
 
 
 class Contexts(NamedTuple):
     """Where and how much to match.
 
     Attributes:
-        beliefs: (M, S) common to all runs, or (N, M, S).
+        beliefs: (M, S) common to all runs, or (N, M, S). Or CSR: (M, S) common to all runs, or
+            (N·M, S) with the contexts of the first run first; the targets' rank says which.
         targets: (M, A) or (N, M, A), the restricted policy's action probabilities there.
         weights: (N, M) or (1, M); only their ratios within a run matter.
         steps: How many steps the weights are of, so that weights summed over M and divided by it are
             the mean weight of a step.
     """
 
-    beliefs: FloatArray
+    beliefs: Beliefs
     targets: FloatArray
     weights: FloatArray
     steps: int
+
+    @property
+    def support_weights(self) -> FloatArray | SparseRows:
+        """The beliefs in the form in which the matching term takes them."""
+        if isinstance(self.beliefs, np.ndarray):
+            return self.beliefs
+        return SparseRows(self.beliefs, None if self.targets.ndim == 2 else len(self.targets))
 
 
 class ContextSource(Protocol):
@@ -183,46 +194,57 @@ class FilteredContexts:
 
     def __init__(self, pair: EnvPair, policy: RestrictedPolicy, weigh: Weigh, rows: Rows) -> None:
         self._policy, self._weigh = policy, weigh
-        self._initial = pair.restricted_model.initial
         self._filter = BeliefFilter(pair.restricted_model)
         self._sampler = pair.sampler
         self._rows = rows
-        self._belief = np.tile(self._initial, (rows.n_runs * rows.n_envs, 1))
+        self._belief = self._filter.start(rows.n_runs * rows.n_envs)
 
     def contexts(self, rollout: Rollout) -> Contexts:
         """The belief before each action of the rollout, E·T of them a run."""
-        n_steps, n_rows = rollout.states.shape
-        uniforms = self._rows.uniforms(n_steps)
+        uniforms = self._rows.uniforms(len(rollout.states))
         seen = self._sampler.observe(rollout.actions, rollout.next_states, uniforms)
         going: BoolArray = ~(rollout.terminated | rollout.truncated)
-        all_going = [bool(row.all()) for row in going]
-        beliefs = np.empty((n_rows, n_steps, self._initial.size))
-        current = self._belief
-        for t in range(n_steps):
-            beliefs[:, t] = current
-            if all_going[t]:
-                current = self._filter.update(current, rollout.actions[t], seen[t])
-                continue
-            on = going[t]
-            following = np.tile(self._initial, (n_rows, 1))
-            if on.any():
-                following[on] = self._filter.update(
-                    current[on], rollout.actions[t, on], seen[t, on]
-                )
-            current = following
-        self._belief = current
-        beliefs = beliefs.reshape(self._rows.n_runs, -1, self._initial.size)
+        met = []  # T times (R, S)
+        for action, observation, on in zip(rollout.actions, seen, going, strict=True):
+            met.append(self._belief)
+            self._belief = self._filter.follow(self._belief, action, observation, on)
+        beliefs = _run_by_run(met, self._rows.n_runs)
         targets = probs_at(self._policy, beliefs)
-        return Contexts(beliefs, targets, self._weigh(beliefs, targets), beliefs.shape[1])
+        weights = self._weigh(beliefs, targets)
+        if targets.ndim == 2:  # of sparse beliefs
+            targets = targets.reshape(self._rows.n_runs, -1, targets.shape[-1])
+            weights = weights.reshape(self._rows.n_runs, -1)
+        return Contexts(beliefs, targets, weights, weights.shape[1])
 
     def state(self) -> dict[str, np.ndarray]:
         """Where the stream stands, and the beliefs that the next rollout starts from."""
-        return {"stream": np.array(self._rows.streams.state()), "belief": self._belief.copy()}
+        stream = {"stream": np.array(self._rows.streams.state())}
+        if isinstance(self._belief, np.ndarray):
+            return stream | {"belief": self._belief.copy()}
+        parts = {name: getattr(self._belief, name).copy() for name in _CSR_PARTS}
+        return stream | {f"belief/{name}": part for name, part in parts.items()}
 
     def restore(self, state: dict[str, np.ndarray]) -> None:
         """Puts stream and beliefs where `state` says."""
         self._rows.streams.restore(str(state["stream"]))
-        self._belief = state["belief"]
+        if isinstance(self._belief, np.ndarray):
+            self._belief = state["belief"]
+            return
+        parts = tuple(state[f"belief/{name}"] for name in _CSR_PARTS)
+        self._belief = sp.csr_array(parts, shape=self._belief.shape)
+
+
+_CSR_PARTS = ("data", "indices", "indptr")
+
+
+def _run_by_run(met: list[Beliefs], n_runs: int) -> Beliefs:
+    """T times (R, S) as (N, E·T, S), or as CSR (N·E·T, S): by run, then by copy, then by step."""
+    n_rows = met[0].shape[0]
+    if all(isinstance(beliefs, np.ndarray) for beliefs in met):
+        together: FloatArray = np.stack(met, axis=1)  # type: ignore[arg-type]  # all are arrays
+        return together.reshape(n_runs, -1, together.shape[-1])
+    by_row = np.arange(n_rows)[:, None] + n_rows * np.arange(len(met))
+    return sp.csr_array(stacked(met)[by_row.reshape(-1)])
 
 
 class RestrictedRolloutContexts:
@@ -240,13 +262,10 @@ class RestrictedRolloutContexts:
         played = restricted_episodes(
             pair, policy, episodes=self.EPISODES, n_steps=pair.max_steps, rng=rng
         )
-        met = np.concatenate([moment.beliefs.round(6) for moment in played])
-        unique, counts = np.unique(met, axis=0, return_counts=True)
-        most = np.argsort(-counts, kind="stable")[: self.MOST]
-        beliefs = unique[most] / unique[most].sum(axis=1, keepdims=True)
+        beliefs, counts = _most_met([moment.beliefs for moment in played], self.MOST)
         targets = probs_at(policy, beliefs)
-        weights = counts[most] * weigh(beliefs, targets)
-        self._contexts = Contexts(beliefs, targets, weights[None, :], int(counts[most].sum()))
+        weights = counts * weigh(beliefs, targets)
+        self._contexts = Contexts(beliefs, targets, weights[None, :], int(counts.sum()))
 
     def contexts(self, rollout: Rollout) -> Contexts:  # noqa: ARG002  the protocol's argument
         """The same beliefs and weights at every update."""
@@ -258,3 +277,29 @@ class RestrictedRolloutContexts:
 
     def restore(self, state: dict[str, np.ndarray]) -> None:
         """Nothing to put back."""
+
+
+def _most_met(met: list[Beliefs], most: int) -> tuple[Beliefs, IntArray]:
+    """Those beliefs (M, S) met most often, and how often each, of lists of rows (R, S).
+
+    Beliefs that differ by rounding are one.
+    """
+    if all(isinstance(beliefs, np.ndarray) for beliefs in met):
+        dense: list[FloatArray] = met  # type: ignore[assignment]  # all are arrays
+        rounded = np.concatenate([beliefs.round(6) for beliefs in dense])
+        unique, counts = np.unique(rounded, axis=0, return_counts=True)
+        first = np.argsort(-counts, kind="stable")[:most]
+        return unique[first] / unique[first].sum(axis=1, keepdims=True), counts[first]
+    rows = stacked(met)
+    numbers: dict[bytes, int] = {}
+    rounded = rows.data.round(6)
+    spans = zip(rows.indptr[:-1], rows.indptr[1:], strict=True)
+    kinds = np.array(
+        [
+            numbers.setdefault(rows.indices[i:j].tobytes() + rounded[i:j].tobytes(), len(numbers))
+            for i, j in spans
+        ]
+    )
+    _, place, counts = np.unique(kinds, return_index=True, return_counts=True)
+    first = np.argsort(-counts, kind="stable")[:most]
+    return rows[place[first]], counts[first]

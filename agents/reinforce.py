@@ -73,8 +73,9 @@ class IMMReinforce:
 
     Args:
         pair: A tabular environment pair.
-        restricted: A policy on beliefs; the name of a solver (`pomdp`, `fib`, …), which is run on
-            `pair.restricted_model`; or None for plain REINFORCE.
+        restricted: A policy on beliefs; a name (`pomdp`, `fib`, …, see
+            `imm_rl.agents.restricted.named`), of which one is made for `pair.restricted_model`; or None
+            for plain REINFORCE.
         imm_lambda: Weight or schedule of the matching term, or a list of them: each is trained with
             each seed. Default: from 1 to 0 at half of the training, or 0 without a restricted policy.
         seeds: Seeds ≥ 0, or a single one. A run draws its own seed's random numbers whatever stands
@@ -148,7 +149,7 @@ class IMMReinforce:
         if self.restricted is not None:
             # The contexts bring the restricted policy's probabilities along.
             self._imm = InducedModelMatching(
-                GivenTargets(), SharedSupport(weights_of=lambda contexts: contexts.beliefs)
+                GivenTargets(), SharedSupport(weights_of=lambda contexts: contexts.support_weights)
             )
             self.source = make_source(
                 pair,
@@ -315,7 +316,7 @@ class IMMReinforce:
     ) -> dict[str, FloatArray]:
         """What TensorBoard shows of the term, each (N,); reads the graph, changes nothing."""
         measures = imm.measures(
-            term, contexts.weights, log_probs=log_probs, support_weights=contexts.beliefs
+            term, contexts.weights, log_probs=log_probs, support_weights=contexts.support_weights
         )
         values = {f"imm/{name}": _numpy(value) for name, value in measures.items()}
         values["imm/loss"] = _numpy(term.loss)

@@ -9,6 +9,7 @@ evaluation call them. Index letters: B batch (any leading shape), S states, A ac
 
 (Kaelbling, Littman and Cassandra, 1998, "Planning and acting in partially observable stochastic
 domains", section 3.3.) Work is grouped by action: one matrix product an action, no loop over rows.
+Beliefs that are mostly zeros, on models with many states, are better kept as `envs.sparse_belief` does.
 """
 
 from __future__ import annotations
@@ -28,6 +29,9 @@ IntArray: TypeAlias = npt.NDArray[np.int64]
 
 SUM_TOLERANCE = 1e-4
 """A belief that sums to 1 within this is taken for one: room for float32 and for long rows."""
+
+BLOCK = 65_536
+"""Numbers handled at a time by `update`, half a megabyte: what is read again is still in the cache."""
 
 
 def predict(belief: npt.ArrayLike, action: npt.ArrayLike, model: TabularPOMDP) -> FloatArray:
@@ -104,31 +108,31 @@ def update(
         belief,
         options.indices("action", action, model.n_actions),
         options.indices("observation", observation, model.n_observations),
+        check=model.is_sparse,  # the dense update checks where the rows are in the cache
     )
-    likelihood_BS = _by_action(
-        actions_B,
-        model.n_states,
-        lambda a, rows: _columns(model.observation_of(a), observations_B[rows]),
+    result_BS, evidence_B = (_updated_sparse if model.is_sparse else _updated_dense)(
+        rows_BS, actions_B, observations_B, model
     )
-    joint_BS = _predicted(rows_BS, actions_B, model) * likelihood_BS
-    evidence_B = joint_BS.sum(axis=1)
-    impossible_B = evidence_B <= 0.0
-    if impossible_B.any():
-        row = int(np.flatnonzero(impossible_B)[0])
-        raise _impossible(rows_BS[row], int(actions_B[row]), int(observations_B[row]), model)
-    joint_BS /= evidence_B[:, None]
-    return joint_BS.reshape(*shape, model.n_states)
+    if not evidence_B.min(initial=1.0) > 0.0:
+        row = int(np.flatnonzero(evidence_B <= 0.0)[0])
+        raise impossible(rows_BS[row], int(actions_B[row]), int(observations_B[row]), model)
+    return result_BS.reshape(*shape, model.n_states)
 
 
-def check_distributions(name: str, rows: FloatArray) -> None:
+def check_distributions(name: str, rows: FloatArray, ones: FloatArray | None = None) -> None:
     """Refuses rows (B, S) that are no beliefs: finite, at least 0, sum 1 within `SUM_TOLERANCE`.
+
+    Args:
+        name: What the error calls them.
+        rows: As above.
+        ones: S ones, where the caller has them.
 
     Raises:
         InvalidInputError: Naming the first bad row.
     """
     # NaN fails every comparison. Sums by a product: several times as quick as sum() for short rows.
     if rows.min(initial=0.0) >= 0.0:
-        off = rows @ np.ones(rows.shape[1]) - 1.0
+        off = rows @ (np.ones(rows.shape[1]) if ones is None else ones) - 1.0
         if np.abs(off).max(initial=0.0) <= SUM_TOLERANCE:
             return
     with np.errstate(invalid="ignore"):  # inf - inf
@@ -137,8 +141,69 @@ def check_distributions(name: str, rows: FloatArray) -> None:
     row = int(np.flatnonzero(~good)[0])
     raise InvalidInputError(
         f"{name} must be finite, at least 0 and sum to 1 within {SUM_TOLERANCE:g}; received "
-        f"{_shown(rows[row])}, which sums to {sums[row]:.6g}."
+        f"{shown(rows[row])}, which sums to {sums[row]:.6g}."
     )
+
+
+def _updated_dense(
+    beliefs: FloatArray, actions: IntArray, observations: IntArray, model: TabularPOMDP
+) -> tuple[FloatArray, FloatArray]:
+    """Posteriors (B, S) of a dense model and P(o | b, a) (B,); a row of probability 0 is undefined.
+
+    Half the time goes into the matrix products, so the rest is kept to few passes over rows that are in
+    the cache still: block by block they are sorted by action, checked, multiplied, normalised and put
+    back where they were.
+    """
+    n_states, n_actions = model.n_states, model.n_actions
+    stack: FloatArray = np.asarray(model.observation)  # (A, S, O)
+    few = len(beliefs) < n_actions * model.n_observations  # not worth a table of rows a·O + o
+    table = None if few else stack.transpose(0, 2, 1).reshape(-1, n_states)
+    matrices: FloatArray = np.asarray(model.transition).transpose(1, 0, 2)
+    if not few:
+        matrices = np.ascontiguousarray(matrices)
+    result, evidence = np.empty((len(beliefs), n_states)), np.empty(len(beliefs))
+    whole_row = np.dtype((np.void, 8 * n_states))  # moved as one item: quicker than S numbers
+    size = max(min(BLOCK // n_states, len(beliefs)), 1)
+    ones, (taken, joint) = np.ones(n_states), np.empty((2, size, n_states))
+    keys = actions.astype(np.uint8) if n_actions <= 256 else actions  # bytes are sorted by counting
+    for start in range(0, len(beliefs), size):
+        block = slice(start, start + size)
+        order = keys[block].argsort(kind="stable")
+        taken, joint = taken[: len(order)], joint[: len(order)]
+        beliefs[block].take(order, axis=0, out=taken, mode="clip")  # "raise" would copy once more
+        check_distributions("belief", taken, ones)
+        first = 0
+        for action, last in enumerate(np.bincount(keys[block], minlength=n_actions).cumsum()):
+            if last > first:
+                np.matmul(taken[first:last], matrices[action], out=joint[first:last])
+            first = last
+        acted, seen = actions[block].take(order), observations[block].take(order)
+        if table is None:
+            joint *= stack[acted, :, seen]
+        else:
+            joint *= table.take(acted * model.n_observations + seen, 0, out=taken, mode="clip")
+        total = joint @ ones
+        evidence[block][order] = total
+        with np.errstate(divide="ignore", invalid="ignore"):  # the caller looks at the evidence
+            joint *= (1.0 / total)[:, None]
+        result[block].view(whole_row)[:, 0][order] = joint.view(whole_row)[:, 0]
+    return result, evidence
+
+
+def _updated_sparse(
+    beliefs: FloatArray, actions: IntArray, observations: IntArray, model: TabularPOMDP
+) -> tuple[FloatArray, FloatArray]:
+    """The same for a model of CSR arrays."""
+    joint = _by_action(
+        actions,
+        model.n_states,
+        lambda a, rows: _columns(model.observation_of(a), observations[rows]),
+    )
+    joint *= _predicted(beliefs, actions, model)
+    evidence: FloatArray = joint.sum(axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        joint /= evidence[:, None]
+    return joint, evidence
 
 
 def _predicted(beliefs: FloatArray, actions: IntArray, model: TabularPOMDP) -> FloatArray:
@@ -178,7 +243,7 @@ def _columns(matrix: FloatArray | sp.csr_array, columns: IntArray) -> FloatArray
 
 
 def _rows(
-    model: TabularPOMDP, belief: npt.ArrayLike, *indices: IntArray
+    model: TabularPOMDP, belief: npt.ArrayLike, *indices: IntArray, check: bool = True
 ) -> tuple[tuple[int, ...], FloatArray, list[IntArray]]:
     """The common leading shape, the beliefs as (B, S) and each index array as (B,)."""
     beliefs = options.floats("belief", belief)
@@ -189,21 +254,24 @@ def _rows(
         shape = np.broadcast_shapes(*shapes)
     except ValueError:
         raise invalid("belief, action and observation", "have one leading shape", shapes) from None
-    check_distributions("belief", beliefs.reshape(-1, model.n_states))
+    if check:
+        check_distributions("belief", beliefs.reshape(-1, model.n_states))
     rows = np.broadcast_to(beliefs, (*shape, model.n_states)).reshape(-1, model.n_states)
     return shape, rows, [np.broadcast_to(index, shape).reshape(-1) for index in indices]
 
 
-def _impossible(
+def impossible(
     belief: FloatArray, action: int, observation: int, model: TabularPOMDP
 ) -> InvalidInputError:
+    """The error that prints a belief (S,), the action and the observation that it rules out."""
     return InvalidInputError(
         f"observation {observation} ({model.observation_names[observation]}) is impossible after "
-        f"action {action} ({model.action_names[action]}) from belief {_shown(belief)}: its probability "
+        f"action {action} ({model.action_names[action]}) from belief {shown(belief)}: its probability "
         "is 0. Check that belief, action and observation belong together and to this model."
     )
 
 
-def _shown(belief: FloatArray) -> str:
+def shown(belief: FloatArray) -> str:
+    """A belief (S,) as errors print it."""
     with np.printoptions(precision=4, suppress=True, threshold=40):
         return np.array2string(belief, max_line_width=1_000)

@@ -21,6 +21,7 @@ import torch
 
 from imm_rl import checks, induced
 from imm_rl.errors import invalid
+from imm_rl.sparse_rows import SparseRows
 
 LogProbFn: TypeAlias = Callable[[Any], torch.Tensor]
 """The full model: full contexts in, log Q(y|x) (..., Y) in nats with gradients out."""
@@ -48,18 +49,19 @@ class SharedSupport:
         support: What `log_prob_fn` is called with, S full contexts; it returns (..., S, Y). May be
             None for a function that knows the support.
         weights_of: Maps `context` to π(x|x̄), (N, S) or (..., N, S), array or tensor, rows sum to
-            1. None: the context is these weights.
+            1; or to `SparseRows`. None: the context is these weights.
     """
 
     support: Any = None
-    weights_of: Callable[[Any], ArrayOrTensor] | None = None
+    weights_of: Callable[[Any], ArrayOrTensor | SparseRows] | None = None
 
     def induced(  # noqa: D102
         self, log_prob_fn: LogProbFn, context: Any, *, check: bool = True
     ) -> torch.Tensor:
         log_probs = log_prob_fn(self.support)
         weights = context if self.weights_of is None else self.weights_of(context)
-        weights = as_tensor("the weights of SharedSupport", weights, log_probs.device)
+        if not isinstance(weights, SparseRows):
+            weights = as_tensor("the weights of SharedSupport", weights, log_probs.device)
         return induced.shared_support(log_probs, weights, check=check)
 
 

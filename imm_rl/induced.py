@@ -21,6 +21,7 @@ import torch
 
 from imm_rl import checks
 from imm_rl.errors import InvalidInputError, invalid
+from imm_rl.sparse_rows import SparseRows
 
 _SMALLEST_MIXTURE = 1e-290
 """A float64 mixture up to this counts as zero, so that 1/mixture in its gradient stays finite."""
@@ -71,7 +72,7 @@ def completion_log_shares(
 
 
 def shared_support(
-    log_probs: torch.Tensor, weights: torch.Tensor, *, check: bool = True
+    log_probs: torch.Tensor, weights: torch.Tensor | SparseRows, *, check: bool = True
 ) -> torch.Tensor:
     """Averages the full model over one common set of full contexts, weighted by item (a belief).
 
@@ -85,7 +86,7 @@ def shared_support(
     Args:
         log_probs: (..., S, Y), log Q(y|x_s); nats.
         weights: (..., N, S), or (N, S) shared by all runs; weights[n, s] = π(x_s|x̄_n), rows sum to
-            1. float64 avoids a conversion.
+            1. float64 avoids a conversion. `SparseRows` where most of them are zero and S is large.
         check: Checks that the rows of `weights` are distributions, which makes the host wait for
             the device. Training loops that have checked once pass False.
 
@@ -96,15 +97,21 @@ def shared_support(
         InvalidInputError: A rank, shape, dtype or row of weights is wrong.
     """
     checks.floats("log_probs", log_probs, "(..., S, Y)")
-    checks.floats("weights", weights, "(..., N, S)")
-    own = (weights.shape[-2], log_probs.shape[-2])
-    checks.shaped("weights", weights, "(..., N, S)", tuple(log_probs.shape[:-2]), own)
-    if check:
-        checks.distributions("weights", weights)
+    if isinstance(weights, SparseRows):
+        weights.check("weights", log_probs, check=check)
+    else:
+        checks.floats("weights", weights, "(..., N, S)")
+        own = (weights.shape[-2], log_probs.shape[-2])
+        checks.shaped("weights", weights, "(..., N, S)", tuple(log_probs.shape[:-2]), own)
+        if check:
+            checks.distributions("weights", weights)
     # float32 would do only down to about 80 nats below the largest: a state that no weight reaches
     # may hold that maximum, and the weighted ones would vanish beside it.
     shift = _finite(log_probs.detach().amax(-2, keepdim=True))
-    mixture = weights.double() @ (log_probs - shift).double().exp_()
+    scaled = (log_probs - shift).double().exp_()
+    mixture = (
+        weights.product(scaled) if isinstance(weights, SparseRows) else weights.double() @ scaled
+    )
     return _log(mixture, _SMALLEST_MIXTURE).to(log_probs.dtype) + shift
 
 

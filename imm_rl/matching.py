@@ -30,6 +30,7 @@ from imm_rl.completions import (
 from imm_rl.cross_entropy import check_target, cross_entropy, item_shares, sizes
 from imm_rl.errors import invalid
 from imm_rl.schedules import Schedule, parse
+from imm_rl.sparse_rows import SparseRows
 
 __all__ = [
     "Completions",
@@ -38,6 +39,7 @@ __all__ = [
     "Restricted",
     "Sampled",
     "SharedSupport",
+    "SparseRows",
     "Term",
 ]
 
@@ -180,7 +182,7 @@ class InducedModelMatching:
         weights: ArrayOrTensor | None = None,
         *,
         log_probs: torch.Tensor | None = None,
-        support_weights: ArrayOrTensor | None = None,
+        support_weights: ArrayOrTensor | SparseRows | None = None,
     ) -> dict[str, torch.Tensor]:
         """How far the full model is from the restricted one; for logs and adaptive schedules.
 
@@ -188,8 +190,8 @@ class InducedModelMatching:
             term: What `term` returned.
             weights: (..., N), the item weights that `term` was given.
             log_probs: (..., S, Y), log Q(y|x_s) over a shared support, for `naive_kl`.
-            support_weights: (..., N, S), π(x_s|x̄_n), for `naive_kl`; given with `log_probs` or not
-                at all.
+            support_weights: (..., N, S) or `SparseRows`, π(x_s|x̄_n), for `naive_kl`; given with
+                `log_probs` or not at all.
 
         Returns:
             Detached tensors (...), one value a run, weighted over the items as the loss is:
@@ -226,9 +228,17 @@ def _weights(weights: ArrayOrTensor | None, like: torch.Tensor) -> torch.Tensor 
     return None if weights is None else as_tensor("weights", weights, like.device)
 
 
-def _expected_log_probs(log_probs: torch.Tensor, weights: ArrayOrTensor | None) -> torch.Tensor:
+def _expected_log_probs(
+    log_probs: torch.Tensor, weights: ArrayOrTensor | SparseRows | None
+) -> torch.Tensor:
     """Σ_s weights[n, s] log Q(y|x_s), (..., N, Y), with 0 · (−inf) = 0."""
     checks.floats("log_probs", log_probs, "(..., S, Y)")
+    if isinstance(weights, SparseRows):
+        weights.check("support_weights", log_probs, check=False)
+        out = log_probs.isneginf()
+        summed = weights.product(log_probs.masked_fill(out, 0.0).double())
+        summed = summed.masked_fill(weights.product(out.double()) > 0, -torch.inf)
+        return summed.to(log_probs.dtype)
     shares = as_tensor("support_weights", weights, log_probs.device).to(log_probs.dtype)
     checks.floats("support_weights", shares, "(..., N, S)")
     own = (shares.shape[-2], log_probs.shape[-2])

@@ -3,6 +3,10 @@
 A policy acts on the belief (`acts_on` is "belief", or absent) or on the last observation alone
 ("observation"). What a policy of the user's answers is checked here, so that a wrong shape or a NaN is
 said at once and by name.
+
+Beliefs come dense, or as rows of a CSR array where the model has many states (`BeliefFilter`). Only a
+policy with a class attribute `takes_sparse = True` is handed CSR arrays; others get dense rows, a few
+at a time.
 """
 
 from __future__ import annotations
@@ -11,8 +15,9 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
+import scipy.sparse as sp
 
-from imm_rl.envs.belief_filter import BeliefFilter
+from imm_rl.envs.belief_filter import BeliefFilter, Beliefs
 from imm_rl.envs.model import FloatArray
 from imm_rl.envs.pair import EnvPair
 from imm_rl.envs.sampler import IntArray
@@ -20,6 +25,12 @@ from imm_rl.errors import InvalidInputError, invalid
 
 NOTHING_SEEN = -1
 """Stands for the observation before the first one of an episode."""
+
+MOST_DENSE = 1 << 22
+"""Numbers of dense beliefs that are made at a time out of sparse ones: 32 MiB."""
+
+MOST_ROWS = 1024
+"""Sparse beliefs that a policy is asked for at a time; what it needs for each is its own affair."""
 
 
 def acts_on_observation(policy: Any) -> bool:
@@ -32,18 +43,34 @@ def policy_name(policy: Any) -> str:
     return str(getattr(policy, "name", type(policy).__name__))
 
 
-def probs_at(policy: Any, beliefs: FloatArray) -> FloatArray:
-    """Action probabilities (…, A) at beliefs (…, S); the policy is asked for rows (N, S).
+def probs_at(policy: Any, beliefs: Beliefs) -> FloatArray:
+    """Action probabilities (…, A) at beliefs (…, S), or at CSR beliefs (N, S).
+
+    The policy is asked for rows (N, S); if they are sparse, for some of them at a time.
 
     Raises:
         InvalidInputError: The answer is not (N, A) distributions.
     """
-    rows = beliefs.reshape(-1, beliefs.shape[-1])
+    if isinstance(beliefs, np.ndarray):
+        rows = beliefs.reshape(-1, beliefs.shape[-1])
+        return _answer(policy, rows).reshape(*beliefs.shape[:-1], -1)
+    n_rows, n_states = beliefs.shape
+    takes_sparse = getattr(policy, "takes_sparse", False)
+    size = MOST_ROWS if takes_sparse else max(MOST_DENSE // n_states, 1)
+    probs = np.empty((n_rows, int(policy.n_actions)))
+    for start in range(0, n_rows, size):
+        part = beliefs[start : start + size]
+        probs[start : start + size] = _answer(policy, part if takes_sparse else part.toarray())
+    return probs
+
+
+def _answer(policy: Any, rows: Beliefs) -> FloatArray:
+    """What the policy says of rows (N, S), checked: (N, A)."""
     answer = policy.probs(rows)
     name = f"probs of restricted policy {policy_name(policy)!r}"
     if hasattr(answer, "detach"):  # a torch tensor
         answer = answer.detach().cpu().numpy()
-    wanted = (len(rows), int(policy.n_actions))
+    wanted = (rows.shape[0], int(policy.n_actions))
     try:
         probs = np.asarray(answer, dtype=np.float64)
     except (TypeError, ValueError):
@@ -54,7 +81,7 @@ def probs_at(policy: Any, beliefs: FloatArray) -> FloatArray:
     if not (probs.min() >= 0.0 and np.abs(probs.sum(axis=1) - 1.0).max() <= 1e-4):
         bad = ~((probs >= 0.0).all(axis=1) & (np.abs(probs.sum(axis=1) - 1.0) <= 1e-4))
         raise invalid(name, "be ≥ 0 and sum to 1 in every row", probs[np.flatnonzero(bad)[0]])
-    return probs.reshape(*beliefs.shape[:-1], wanted[1])
+    return probs
 
 
 class Moment(NamedTuple):
@@ -62,12 +89,12 @@ class Moment(NamedTuple):
 
     Attributes:
         episodes: (B,), which ones.
-        beliefs: (B, S), what they act on.
+        beliefs: (B, S), what they act on; CSR where the pair's `BeliefFilter` is sparse.
         rewards: (B,), what the action earned.
     """
 
     episodes: IntArray
-    beliefs: FloatArray
+    beliefs: Beliefs
     rewards: FloatArray
 
 
@@ -84,11 +111,11 @@ def restricted_episodes(
     sampler, belief_filter = pair.sampler, BeliefFilter(pair.restricted_model)
     going = np.arange(episodes)
     states = sampler.initial(rng.random(episodes))
-    beliefs = np.tile(pair.restricted_model.initial, (episodes, 1))
+    beliefs = belief_filter.start(episodes)
     seen = np.full(episodes, NOTHING_SEEN)
     if pair.observation_beliefs is not None:
         seen = sampler.observe(np.zeros_like(states), states, rng.random(episodes))
-        beliefs = pair.observation_beliefs[seen]
+        beliefs = pair.observation_beliefs[seen]  # dense; so stay the updates
     for _ in range(n_steps):
         probs = _probs(policy, beliefs, seen)
         choices = rng.random((going.size, 1)) >= np.cumsum(probs, axis=1)[:, :-1]
@@ -102,7 +129,7 @@ def restricted_episodes(
         beliefs = belief_filter.update(beliefs[on], actions[on], seen)
 
 
-def _probs(policy: Any, beliefs: FloatArray, seen: IntArray) -> FloatArray:
+def _probs(policy: Any, beliefs: Beliefs, seen: IntArray) -> FloatArray:
     if not acts_on_observation(policy):
         return probs_at(policy, beliefs)
     probs = np.full((len(seen), int(policy.n_actions)), 1.0 / policy.n_actions)
@@ -123,4 +150,7 @@ def told(policy: Any) -> FloatArray:
             "context_weight 'informed' asks what the restricted policy would do if told the state, "
             "and a policy on observations cannot be told. Set context_weight to 'uniform'."
         )
-    return probs_at(policy, np.eye(policy.n_states))
+    n_states = int(policy.n_states)
+    if n_states**2 <= MOST_DENSE:
+        return probs_at(policy, np.eye(n_states))
+    return probs_at(policy, sp.csr_array(sp.eye_array(n_states, format="csr")))
