@@ -25,11 +25,17 @@ DEFAULT_METHOD = "pomdp"
 """Stands for the solver that suits the model; the policy's `method` says which it was."""
 
 _SOLVERS = {
+    "exact": "imm_rl.agents.solvers.exact",
     "fib": "imm_rl.agents.solvers.fib",
     "pbvi": "imm_rl.agents.solvers.pbvi",
     "qmdp": "imm_rl.agents.solvers.qmdp",
+    "sarsop": "imm_rl.agents.solvers.sarsop",
 }
-_CACHE_VERSION = 2
+EXACT_SIZE = 32
+"""Up to S·A·O of this "pomdp" means `exact`, whose vectors are optimal at every belief; above, `sarsop`,
+the best of the others at every size tried (to 102,401 states)."""
+
+_CACHE_VERSION = 3
 """Part of every cache key; raise it when a solver's results change."""
 
 
@@ -45,21 +51,28 @@ def solve(
     time_limit: float = 10.0,
     precision: float = 1e-3,
     seed: int = 0,
+    horizon: int | None = None,
     cache: bool = True,
     progress: Callable[[SolveProgress], None] | None = None,
 ) -> AlphaVectorPolicy:
-    """Solves a POMDP for its infinite discounted horizon.
+    """Solves a POMDP for its infinite discounted horizon, or for a number of steps.
 
     The same arguments give the same policy on the same machine, unless the clock stops the solver
     (the policy's `notes` say so): then it is what was ready in time.
 
+    A point-based policy is executed by its vectors, the quicker way, only if its simulated return then
+    reaches its lower bound (`imm_rl.agents.acceptance`); else by one-step look-ahead, and `notes` say so.
+
     Args:
-        model: γ below 1, or γ = 1 where every policy ends in a terminal state.
-        method: "pomdp" (the default solver: point-based), "pbvi", "fib" or "qmdp".
-        time_limit: Seconds; the solver stops with what it has.
+        model: γ below 1, or γ = 1 where every policy ends in a terminal state; any γ with a horizon.
+        method: "pomdp" (the solver that suits the model's size), "sarsop", "pbvi", "exact", "fib" or
+            "qmdp".
+        time_limit: Seconds; the solver stops with what it has. The simulation comes on top.
         precision: Gap between the bounds of the start belief's value to stop at, relative to
             max(1, |value|).
         seed: Of the solver's random choices.
+        horizon: Steps, ≥ 1. The vectors are then those of the first step, with all others to go; the
+            policy acts so at every step (a receding horizon), so that its bounds speak of the first.
         cache: Whether to take the policy from, and leave it in, `$IMM_RL_CACHE` (by default
             `~/.cache/imm-rl`). Entries are keyed by the model's numbers and these settings. A policy
             that the clock stopped is not kept: the next call may have a faster machine.
@@ -73,6 +86,7 @@ def solve(
     Raises:
         InvalidInputError: No such method, a setting out of range, or an unbounded undiscounted horizon.
     """
+    from imm_rl.agents.acceptance import accepted
     from imm_rl.agents.restricted.alpha_vectors import AlphaVectorPolicy
     from imm_rl.agents.solvers.base import SolveSettings
     from imm_rl.envs.model import TabularPOMDP
@@ -84,9 +98,9 @@ def solve(
             type(model).__name__,
             "Of an environment pair, solve pair.restricted_model",
         )
-    name = _resolved(method)
-    _check_settings(time_limit, precision, seed)
-    limits = (float(time_limit), float(precision), int(seed))
+    name = _resolved(method, model)
+    _check_settings(time_limit, precision, seed, horizon)
+    limits = (float(time_limit), float(precision), int(seed), horizon)
     stored = _cache_path(model, name, limits) if cache else None
     if stored is not None and stored.is_file():
         try:
@@ -96,11 +110,12 @@ def solve(
     settings = SolveSettings(
         time_limit=float(time_limit), precision=float(precision), seed=int(seed), progress=progress
     )
-    solution = _solver(name)(model, settings)
+    solution = _solved(model, name, settings, horizon)
     stopped_by_clock = settings.out_of_time and not solution.converged
     policy = AlphaVectorPolicy(
         solution.vectors,
         solution.actions,
+        base=solution.base,
         model=model,
         execution=solution.execution,
         lower_bound=solution.lower_bound,
@@ -110,6 +125,8 @@ def solve(
         converged=solution.converged,
         notes=(solution.note,) if solution.note else (),
     )
+    if horizon is None and solution.lower_bound is not None:
+        policy = accepted(model, policy, seed=int(seed))
     if stored is not None and not stopped_by_clock:
         try:
             stored.parent.mkdir(parents=True, exist_ok=True)
@@ -119,11 +136,28 @@ def solve(
     return policy
 
 
-def _resolved(method: object) -> str:
-    """The solver that a method stands for; point-based value iteration serves every size so far."""
+def _resolved(method: object, model: TabularPOMDP) -> str:
+    """The solver that a method stands for."""
     if not isinstance(method, str) or method not in solver_names():
         raise unknown_name("solver", method, solver_names())
-    return "pbvi" if method == DEFAULT_METHOD else method
+    if method != DEFAULT_METHOD:
+        return method
+    size = model.n_states * model.n_actions * model.n_observations
+    return "exact" if size <= EXACT_SIZE else "sarsop"
+
+
+def _solved(
+    model: TabularPOMDP, name: str, settings: SolveSettings, horizon: int | None
+) -> Solution:
+    if horizon is None:
+        return _solver(name)(model, settings)
+    if name == "exact":
+        from imm_rl.agents.solvers.exact import exact_horizon
+
+        return exact_horizon(model, horizon, settings)
+    from imm_rl.agents.solvers.horizon import first_layer, layered
+
+    return first_layer(_solver(name)(layered(model, horizon), settings), model.n_states)
 
 
 def _solver(name: str) -> Callable[[TabularPOMDP, SolveSettings], Solution]:
@@ -132,7 +166,7 @@ def _solver(name: str) -> Callable[[TabularPOMDP, SolveSettings], Solution]:
     return function
 
 
-def _check_settings(time_limit: object, precision: object, seed: object) -> None:
+def _check_settings(time_limit: object, precision: object, seed: object, horizon: object) -> None:
     for name, value in (("time_limit", time_limit), ("precision", precision)):
         if (
             isinstance(value, bool)
@@ -142,9 +176,12 @@ def _check_settings(time_limit: object, precision: object, seed: object) -> None
             raise invalid(name, "be a number > 0", value)
     if isinstance(seed, bool) or not isinstance(seed, numbers.Integral) or int(seed) < 0:
         raise invalid("seed", "be a whole number ≥ 0", seed)
+    whole = isinstance(horizon, numbers.Integral) and not isinstance(horizon, bool)
+    if not (horizon is None or (whole and int(horizon) >= 1)):  # type: ignore[call-overload]
+        raise invalid("horizon", "be a whole number of steps ≥ 1, or None", horizon)
 
 
-def _cache_path(model: TabularPOMDP, name: str, limits: tuple[float, float, int]) -> Path:
+def _cache_path(model: TabularPOMDP, name: str, limits: tuple[object, ...]) -> Path:
     given = os.environ.get("IMM_RL_CACHE")
     folder = Path(given) if given else Path.home() / ".cache" / "imm-rl"
     text = repr((_CACHE_VERSION, model.fingerprint(), name, limits))

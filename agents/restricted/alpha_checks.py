@@ -7,6 +7,7 @@ import numbers
 
 import numpy as np
 import numpy.typing as npt
+import scipy.sparse as sp
 
 from imm_rl.agents.solvers.base import IntArray
 from imm_rl.envs import options
@@ -24,6 +25,28 @@ def vectors(value: npt.ArrayLike) -> FloatArray:
         raise invalid(f"vectors[{vector}, {state}]", "be finite", float(array[vector, state]))
     array.setflags(write=False)
     return array
+
+
+def vector_set(
+    value: npt.ArrayLike | sp.csr_array, base: npt.ArrayLike | None
+) -> tuple[FloatArray | sp.csr_array, FloatArray | None]:
+    """Vectors (V, S), or a CSR array and the base (S,) that its rows add to; read only."""
+    if not sp.issparse(value):
+        if base is not None:
+            raise invalid("base", "be left out with dense vectors", "an array")
+        return vectors(value), None
+    rows = sp.csr_array(value, dtype=np.float64)
+    if base is None:
+        raise invalid("base", "be given with sparse vectors, one value a state", None)
+    shared = vectors(np.asarray(base)[None])[0]
+    if shared.shape != rows.shape[1:] or 0 in rows.shape:
+        raise invalid(
+            "base", f"have shape {rows.shape[1:]}, the states of the vectors", shared.shape
+        )
+    if not (rows.data >= -1e-9 * max(1.0, np.abs(shared).max())).all():
+        raise invalid("sparse vectors", "be finite and ≥ 0", float(np.nanmin(rows.data)))
+    rows.data.setflags(write=False)
+    return rows, shared
 
 
 def vector_actions(value: npt.ArrayLike, n_vectors: int) -> IntArray:

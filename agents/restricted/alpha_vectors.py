@@ -12,6 +12,7 @@ from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
+import scipy.sparse as sp
 
 from imm_rl.agents.restricted import alpha_checks as checks
 from imm_rl.agents.restricted import policy_files
@@ -21,6 +22,7 @@ from imm_rl.agents.restricted.base import (
     softmax_probs,
     tied_with_best,
 )
+from imm_rl.agents.restricted.vector_values import Beliefs, VectorValues
 from imm_rl.agents.solvers.base import IntArray
 from imm_rl.agents.solvers.lookahead import LookAhead
 from imm_rl.envs import options
@@ -51,10 +53,13 @@ class AlphaVectorPolicy:
 
     Attributes:
         acts_on: "belief", see `RestrictedPolicy`.
+        takes_sparse: True; beliefs may be a CSR array (B, S) wherever they may be (..., S).
 
     Args:
-        vectors: (V, S).
+        vectors: (V, S); or, for many vectors on a model that falls into regions, a CSR array of what
+            each adds to `base`, ≥ 0, with an entry for each state of its region.
         vector_actions: (V,), the action each vector belongs to.
+        base: (S,) with a CSR array: α_i = base + row i.
         model: The model looked ahead in.
         n_actions: A; default: the model's, or without one the largest of vector_actions plus 1.
         execution: "lookahead" or "vectors".
@@ -66,7 +71,8 @@ class AlphaVectorPolicy:
         seconds: What solving took.
         converged: Whether the solver reached its precision.
         notes: What a reader should know, e.g. why a solver stopped early.
-        fingerprint: The model's, where there is no model; see `TabularPOMDP.fingerprint`.
+        fingerprint: The solved model's, see `TabularPOMDP.fingerprint`; "" where it is not known, None
+            where it is the given model's.
 
     Raises:
         InvalidInputError: Shapes do not fit each other or the model, an entry is not finite, or an
@@ -74,12 +80,14 @@ class AlphaVectorPolicy:
     """
 
     acts_on: ClassVar[str] = "belief"
+    takes_sparse: ClassVar[bool] = True
 
     def __init__(
         self,
-        vectors: npt.ArrayLike,
+        vectors: npt.ArrayLike | sp.csr_array,
         vector_actions: npt.ArrayLike,
         *,
+        base: npt.ArrayLike | None = None,
         model: TabularPOMDP | None = None,
         n_actions: int | None = None,
         execution: str = "lookahead",
@@ -93,8 +101,8 @@ class AlphaVectorPolicy:
         notes: tuple[str, ...] = (),
         fingerprint: str | None = None,
     ) -> None:
-        self.vectors = checks.vectors(vectors)
-        self.vector_actions = checks.vector_actions(vector_actions, len(self.vectors))
+        self.vectors, self.base = checks.vector_set(vectors, base)
+        self.vector_actions = checks.vector_actions(vector_actions, self.vectors.shape[0])
         model = checks.model(model)
         used = int(self.vector_actions.max()) + 1
         if n_actions is None:
@@ -116,6 +124,7 @@ class AlphaVectorPolicy:
         self.notes = tuple(notes)
         self._fingerprint = fingerprint
         self._lookahead: LookAhead | None = None
+        self._values = VectorValues(self.vectors, self.vector_actions, self.base, n_actions)
 
     @property
     def name(self) -> str:
@@ -139,18 +148,21 @@ class AlphaVectorPolicy:
         """Of the model that was solved, where known."""
         if self._fingerprint is None and self.model is not None:
             self._fingerprint = self.model.fingerprint()
-        return self._fingerprint
+        return self._fingerprint or None
 
-    def value(self, belief: FloatArray) -> FloatArray:
+    def value(self, belief: Beliefs) -> FloatArray:
         """V (...,) of beliefs (..., S): the largest Σ_s b(s) α_i(s).
 
         Raises:
             InvalidInputError: Beliefs of another size, or no beliefs.
         """
         beliefs = checked_beliefs(belief, self.n_states)
-        return np.asarray((beliefs @ self.vectors.T).max(axis=-1))
+        if not isinstance(beliefs, np.ndarray):
+            return self._values.best(beliefs)
+        found = self._values.best(beliefs.reshape(-1, self.n_states))
+        return found.reshape(beliefs.shape[:-1])
 
-    def action_values(self, belief: FloatArray) -> FloatArray:
+    def action_values(self, belief: Beliefs) -> FloatArray:
         """Q (..., A) of beliefs (..., S), by the policy's execution.
 
         With execution "vectors" an action that no vector has gets −inf.
@@ -160,12 +172,12 @@ class AlphaVectorPolicy:
         """
         return self._action_values(checked_beliefs(belief, self.n_states))
 
-    def action(self, belief: FloatArray) -> IntArray:
+    def action(self, belief: Beliefs) -> IntArray:
         """The first of the best actions, (...,) at beliefs (..., S); temperature plays no part."""
         best: IntArray = tied_with_best(self.action_values(belief)).argmax(axis=-1)
         return best
 
-    def action_probs(self, belief: FloatArray, temperature: float | None = None) -> FloatArray:
+    def action_probs(self, belief: Beliefs, temperature: float | None = None) -> FloatArray:
         """Action probabilities (..., A) at beliefs (..., S): softmax(Q / temperature), or greedy.
 
         Args:
@@ -179,7 +191,7 @@ class AlphaVectorPolicy:
         own = self.temperature if temperature is None else checks.temperature(temperature)
         return self._probs(checked_beliefs(belief, self.n_states), own)
 
-    def probs(self, context: FloatArray) -> FloatArray:
+    def probs(self, context: Beliefs) -> FloatArray:
         """Action probabilities (..., A) at beliefs (..., S), at the policy's own temperature.
 
         What `action_probs` gives, without its check of the beliefs' values.
@@ -203,18 +215,35 @@ class AlphaVectorPolicy:
             changed.temperature = checks.temperature(temperature)
         return changed
 
-    def save(self, path: str | Path) -> None:
-        """Writes an `.npz`, whole or not at all. The model itself is not in it, its fingerprint is."""
+    def save(self, path: str | Path, *, sparse: bool = False) -> None:
+        """Writes a file in the format that its name ends in, whole or not at all.
+
+        `.npz` keeps everything but the model, of which it keeps the fingerprint. `.policy` and
+        `.policyx` (SARSOP) and `.alpha` (pomdp-solve) take the vectors and their actions; bounds,
+        execution, temperature and notes have no place there.
+
+        Args:
+            path: The file.
+            sparse: Whether a `.policy` or `.policyx` leaves out the zeros of the vectors. Few tools
+                read that form.
+
+        Raises:
+            InvalidInputError: Another ending, or no file can be written there.
+            RunFailedError: The disk failed or is full.
+        """
         fields = dataclasses.fields(policy_files.PolicyRecord)
         record = policy_files.PolicyRecord(**{f.name: getattr(self, f.name) for f in fields})
-        policy_files.write(record, path)
+        policy_files.write(record, path, sparse=sparse)
 
     @classmethod
     def load(cls, path: str | Path, model: TabularPOMDP | None = None) -> AlphaVectorPolicy:
-        """Reads what `save` wrote.
+        """Reads what `save` wrote, or SARSOP or pomdp-solve did.
+
+        A `.policy`, `.policyx` or `.alpha` is executed by looking ahead where there is a model, else by
+        its vectors; `notes` says that it brings no bounds.
 
         Args:
-            path: An `.npz`.
+            path: A file named `.npz`, `.policy`, `.policyx` or `.alpha`.
             model: What to look ahead in. One of the same sizes with other numbers is accepted (a
                 policy for slightly other rewards is a fair restricted policy), and `notes` says so.
 
@@ -229,6 +258,10 @@ class AlphaVectorPolicy:
         fields["notes"] = tuple(note for note in record.notes if note != OTHER_MODEL)
         if model is not None and record.fingerprint not in (None, model.fingerprint()):
             fields["notes"] += (OTHER_MODEL,)
+        if record.n_actions is None:
+            fields["n_actions"] = _n_actions(record, model)
+        fields["execution"] = record.execution or ("vectors" if model is None else "lookahead")
+        fields["fingerprint"] = record.fingerprint or ""  # not known, whatever model is given here
         try:
             return cls(model=model, **fields)
         except InvalidInputError as error:
@@ -237,35 +270,38 @@ class AlphaVectorPolicy:
     def __repr__(self) -> str:
         bounds = f"lower_bound={self.lower_bound}, upper_bound={self.upper_bound}"
         return (
-            f"AlphaVectorPolicy(method={self.method!r}, vectors={len(self.vectors)}, "
+            f"AlphaVectorPolicy(method={self.method!r}, vectors={self.vectors.shape[0]}, "
             f"states={self.n_states}, actions={self.n_actions}, {bounds}, "
             f"converged={self.converged})"
         )
 
-    def _probs(self, beliefs: FloatArray, temperature: float | None) -> FloatArray:
+    def _probs(self, beliefs: Beliefs, temperature: float | None) -> FloatArray:
         values = self._action_values(beliefs)
         if temperature is None:
             return greedy_probs(values, self.ties)
         return softmax_probs(values, temperature)
 
-    def _action_values(self, beliefs: FloatArray) -> FloatArray:
-        flat = beliefs.reshape(-1, self.n_states)
-        values = self._vector_values(flat) if self.execution == "vectors" else self._ahead(flat)
+    def _action_values(self, beliefs: Beliefs) -> FloatArray:
+        ask = self._values.by_action if self.execution == "vectors" else self._ahead
+        if not isinstance(beliefs, np.ndarray):
+            return ask(beliefs)
+        values = ask(beliefs.reshape(-1, self.n_states))
         return values.reshape(*beliefs.shape[:-1], self.n_actions)
 
-    def _vector_values(self, beliefs: FloatArray) -> FloatArray:
-        scores = beliefs @ self.vectors.T
-        values = np.full((len(beliefs), self.n_actions), -np.inf)
-        for action in np.unique(self.vector_actions):
-            values[:, action] = scores[:, self.vector_actions == action].max(axis=1)
-        return values
-
-    def _ahead(self, beliefs: FloatArray) -> FloatArray:
+    def _ahead(self, beliefs: Beliefs) -> FloatArray:
         if self._lookahead is None:
             if self.model is None:
                 raise InvalidInputError(
                     "a look-ahead needs the model, and this policy has none. Load it with model=..., "
                     "or act on the vectors alone: policy.with_(execution='vectors')."
                 )
-            self._lookahead = LookAhead(self.model, self.vectors)
+            self._lookahead = LookAhead(self.model, self.vectors, self._values)
         return self._lookahead.action_values(beliefs)
+
+
+def _n_actions(record: policy_files.PolicyRecord, model: TabularPOMDP | None) -> int:
+    """A of a file that does not say it: the model's if the policy can be for it, else what it uses."""
+    used = int(record.vector_actions.max()) + 1
+    if model is None or record.vectors.shape[1] != model.n_states:
+        return used
+    return max(used, model.n_actions)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
+import scipy.sparse as sp
 
 from imm_rl.envs import options
-from imm_rl.envs.belief import check_distributions
+from imm_rl.envs.belief import SUM_TOLERANCE, check_distributions
 from imm_rl.envs.model import FloatArray
 from imm_rl.errors import invalid
 
@@ -27,7 +28,8 @@ class RestrictedPolicy(Protocol):
 
     A class attribute `acts_on` says what it needs to see: "belief", which is meant where there is none,
     or "observation" for a policy that needs the last observation alone; such a one has a method
-    `observation_probs(observations (...,)) -> (..., A)` as well.
+    `observation_probs(observations (...,)) -> (..., A)` as well. A class attribute `takes_sparse` that is
+    true says that `probs` takes CSR beliefs (N, S) too; others are asked at dense ones.
     """
 
     @property
@@ -46,8 +48,8 @@ class RestrictedPolicy(Protocol):
         """Action probabilities (..., A) at beliefs (..., S)."""
 
 
-def checked_beliefs(beliefs: npt.ArrayLike, n_states: int, *, check: bool = True) -> FloatArray:
-    """Beliefs (..., S) as a float64 array.
+def checked_beliefs(beliefs: Any, n_states: int, *, check: bool = True) -> Any:
+    """Beliefs (..., S) as a float64 array, or a CSR array (B, S) as it is.
 
     Args:
         beliefs: What was given.
@@ -57,11 +59,17 @@ def checked_beliefs(beliefs: npt.ArrayLike, n_states: int, *, check: bool = True
     Raises:
         InvalidInputError: The last axis is not S long, or a row is no distribution.
     """
-    array = options.floats("belief", beliefs)
+    array = sp.csr_array(beliefs) if sp.issparse(beliefs) else options.floats("belief", beliefs)
     if array.ndim == 0 or array.shape[-1] != n_states:
         raise invalid("belief", f"have {n_states} states on its last axis", array.shape)
-    if check:
-        check_distributions("belief", array.reshape(-1, n_states))
+    if not check:
+        return array
+    if not isinstance(array, np.ndarray):
+        off = np.abs(array.sum(axis=1) - 1.0)
+        if not (array.data.min(initial=0.0) >= 0.0 and off.max(initial=0.0) <= SUM_TOLERANCE):
+            raise invalid("belief", "be ≥ 0 and sum to 1 in every row", float(off.max()))
+        return array
+    check_distributions("belief", array.reshape(-1, n_states))
     return array
 
 

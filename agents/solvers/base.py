@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import scipy.sparse as sp
 
 from imm_rl.envs.model import FloatArray, TabularPOMDP
 
@@ -51,31 +52,60 @@ class SolveSettings:
         """Whether the time limit is reached."""
         return self.seconds >= self.time_limit
 
+    def passed(self, share: float) -> bool:
+        """Whether this share of the time limit is used."""
+        return self.seconds >= share * self.time_limit
+
+    @property
+    def clock_note(self) -> str:
+        """What is said of a solver that the clock stopped."""
+        return f"stopped by the time limit of {self.time_limit:g} s"
+
+    def tolerance(self, value: float) -> float:
+        """The gap that is accepted at b0 when its value is about this."""
+        return self.precision * max(1.0, abs(value))
+
     def report(self, lower: float | None, upper: float | None, n_vectors: int) -> None:
         """Tells the caller's `progress`, where there is one."""
         if self.progress is not None:
             self.progress(SolveProgress(self.seconds, lower, upper, n_vectors))
 
 
+class VectorSet(NamedTuple):
+    """Alpha vectors over all states.
+
+    Attributes:
+        vectors: (V, S), or a CSR array of what each vector adds to base.
+        actions: (V,).
+        base: (S,) with a CSR array, else None.
+    """
+
+    vectors: FloatArray | sp.csr_array
+    actions: IntArray
+    base: FloatArray | None
+
+
 class Solution(NamedTuple):
     """Alpha vectors and what is proven of them.
 
     Attributes:
-        vectors: (V, S).
+        vectors: (V, S), see `VectorSet`.
         actions: (V,), the action each vector belongs to.
         lower_bound, upper_bound: Proven bounds of the optimal value at b0; None where not given.
         converged: Whether the precision was reached.
         execution: How the policy is best executed, see `AlphaVectorPolicy`.
         note: Why the solver stopped, where that was short of convergence.
+        base: (S,) where vectors are a CSR array.
     """
 
-    vectors: FloatArray
+    vectors: FloatArray | sp.csr_array
     actions: IntArray
     lower_bound: float | None
     upper_bound: float | None
     converged: bool
     execution: str
     note: str = ""
+    base: FloatArray | None = None
 
 
 Solver = Callable[[TabularPOMDP, SolveSettings], Solution]

@@ -2,13 +2,16 @@
 
     Q(b, a) = r(b, a) + γ Σ_o max_i Σ_s b(s) Σ_s' T[s, a, s'] O[a, s', o] α_i(s')
 
+Beliefs may be dense or CSR, and so may what follows from them.
 Index letters: B beliefs, S states, A actions, O observations, V vectors, C columns of the table.
 """
 
 from __future__ import annotations
 
 import numpy as np
+import scipy.sparse as sp
 
+from imm_rl.agents.restricted.vector_values import Beliefs, VectorValues
 from imm_rl.agents.solvers.base import IntArray
 from imm_rl.agents.solvers.dynamics import Dynamics
 from imm_rl.agents.solvers.pruning import undominated
@@ -32,59 +35,84 @@ class LookAhead:
 
     Args:
         model: The model looked ahead in.
-        vectors: (V, S).
-        table: Whether to tabulate; None decides by size.
+        vectors: (V, S); tabulated where they are not too many.
+        values: What the vectors are worth at beliefs.
+        table: Whether to tabulate dense vectors; None decides by size.
     """
 
     def __init__(
-        self, model: TabularPOMDP, vectors: FloatArray, *, table: bool | None = None
+        self,
+        model: TabularPOMDP,
+        vectors: FloatArray | sp.csr_array,
+        values: VectorValues,
+        *,
+        table: bool | None = None,
     ) -> None:
         self._model = model
-        self._vectors = vectors
-        self._dynamics = Dynamics(model)
-        if table is None:
-            table = self._dynamics.n_pairs * vectors.size <= TABLE_ENTRIES
+        self._values = values
+        self._seen = [sp.csc_array(model.observation_of(a)) for a in range(model.n_actions)]
+        for columns in self._seen:
+            columns.eliminate_zeros()
         self._table: FloatArray | None = None
-        if table:
-            self._tabulate()
+        if isinstance(vectors, np.ndarray):
+            pairs = sum(int((np.diff(columns.indptr) > 0).sum()) for columns in self._seen)
+            fits = pairs * vectors.size <= TABLE_ENTRIES
+            if fits if table is None else table:
+                self._tabulate(Dynamics.whole(model), vectors)
 
-    def action_values(self, beliefs: FloatArray) -> FloatArray:
+    def action_values(self, beliefs: Beliefs) -> FloatArray:
         """Q (B, A) of beliefs (B, S)."""
-        values: FloatArray = beliefs @ self._model.reward
+        values: FloatArray = np.asarray(beliefs @ self._model.reward)
         if self._table is None:
             for action in range(self._model.n_actions):
                 values[:, action] += self._model.discount * self._after(beliefs, action)
             return values
         block = max(BLOCK_BELIEFS, BLOCK_ENTRIES // len(self._table))
-        for start in range(0, len(beliefs), block):
+        for start in range(0, beliefs.shape[0], block):
             part = slice(start, start + block)
-            columns = beliefs[part].T
-            best = np.empty((self._dynamics.n_pairs, columns.shape[1]))
-            for pairs, rows, starts in self._blocks:
-                scores = self._table[rows] @ columns  # (C, B) of these pairs
+            rows = beliefs[part]
+            columns = (rows if isinstance(rows, np.ndarray) else rows.toarray()).T
+            best = np.empty((self._n_pairs, columns.shape[1]))
+            for pairs, group, starts in self._blocks:
+                scores = self._table[group] @ columns  # (C, B) of these pairs
                 np.maximum.reduceat(scores, starts, axis=0, out=best[pairs])
-            values[part] += np.add.reduceat(best, self._dynamics.action_starts, axis=0).T
+            values[part] += np.add.reduceat(best, self._action_starts, axis=0).T
         return values
 
-    def _after(self, beliefs: FloatArray, action: int) -> FloatArray:
-        predicted = self._dynamics.predict(beliefs, action)
-        total = np.zeros(len(beliefs))
-        for _, states, likelihood in self._dynamics.outcomes[action]:
-            joint = predicted[:, states] * likelihood
-            total += (joint @ self._vectors[:, states].T).max(axis=1)
+    def _after(self, beliefs: Beliefs, action: int) -> FloatArray:
+        predicted = beliefs @ self._model.transition_of(action)
+        columns = self._seen[action]
+        total = np.zeros(beliefs.shape[0])
+        for o in np.flatnonzero(np.diff(columns.indptr)):
+            part = slice(columns.indptr[o], columns.indptr[o + 1])
+            likelihood = np.zeros(self._model.n_states)
+            likelihood[columns.indices[part]] = columns.data[part]
+            if isinstance(predicted, np.ndarray):
+                total += self._values.best(predicted * likelihood)
+            else:
+                total += self._values.best(_scaled(predicted, likelihood))
         return total
 
-    def _tabulate(self) -> None:
+    def _tabulate(self, dynamics: Dynamics, vectors: FloatArray) -> None:
         columns: list[FloatArray] = []
-        for action, outcomes in enumerate(self._dynamics.outcomes):
-            for _, states, likelihood in outcomes:
-                seen = np.zeros_like(self._vectors)
-                seen[:, states] = self._vectors[:, states] * likelihood
-                projected = self._model.discount * self._dynamics.expect(seen, action)
-                columns.append(projected[undominated(projected)])
+        (whole,) = dynamics.regions
+        for outcome in whole.outcomes:
+            seen = np.zeros_like(vectors)
+            seen[:, outcome.reached] = vectors[:, outcome.places] * outcome.likelihood
+            projected = self._model.discount * whole.steps[outcome.action].expect(seen)
+            columns.append(projected[undominated(projected)])
+        self._n_pairs, self._action_starts = len(whole.outcomes), whole.starts
         self._table = np.ascontiguousarray(np.concatenate(columns))
         counts = np.array([len(part) for part in columns])
         self._blocks = _blocks(np.cumsum(counts) - counts, len(self._table))
+
+
+def _scaled(rows: sp.csr_array, factors: FloatArray) -> sp.csr_array:
+    """Rows (B, S) times factors (S,), without the entries that are 0 then."""
+    data = rows.data * factors[rows.indices]
+    scaled = sp.csr_array((data, rows.indices.copy(), rows.indptr.copy()), shape=rows.shape)
+    scaled.eliminate_zeros()
+    return scaled
 
 
 def _blocks(starts: IntArray, n_columns: int) -> list[tuple[slice, slice, IntArray]]:
