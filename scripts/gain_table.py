@@ -13,70 +13,37 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
+from gain import Arm, curves, interval, steps_cell
 
 import imm_rl
 from imm_rl.agents.defaults import training_steps
-from imm_rl.agents.evaluation import exact_returns, oracle_return
-from imm_rl.agents.settings import ReinforceSettings
+from imm_rl.agents.evaluation import oracle_return
 from imm_rl.cli.values import seeds as parse_seeds
 from imm_rl.files import write_text
 
 PROBLEMS = ("grid", "tiger", "cheese", "4x3", "crying-baby")
-RESAMPLES = 10_000
-
-
-class Arm(NamedTuple):
-    """What one way of training a problem gave: K seeds, P times of looking."""
-
-    needed: np.ndarray  # (K,) environment steps to 90 %, or the whole training
-    reached: np.ndarray  # (K,) bool
-    final: np.ndarray  # (K,) exact return at the end
 
 
 def learning(name: str, weight: object, seeds: Sequence[int], changes: dict[str, object]) -> Arm:
     """Trains one problem with a weight λ: "none", "default", or any schedule."""
     pair = imm_rl.make(name)
-    agent = imm_rl.IMMReinforce(
+    found = curves(
         pair,
         None if weight == "none" else "pomdp",
         None if weight in ("none", "default") else weight,
-        seeds=seeds,
-        settings=ReinforceSettings().replaced(eval_episodes=1, **changes),
+        seeds,
+        training_steps(name),
+        changes=changes,
     )
-    steps, returns = [], []
-
-    def note(agent: imm_rl.IMMReinforce, record: object) -> None:
-        if record is not None:
-            steps.append(agent.env_steps)
-            returns.append(exact_returns(pair.model, agent.action_probs()[0], pair.max_steps))
-
-    length = training_steps(name)
-    agent.learn(length, note, evaluate_at=range(50, length + 1, 50))
-    there = np.array(returns) >= threshold(pair)
-    reached = there.any(axis=0)
-    needed = np.where(reached, np.array(steps)[there.argmax(axis=0)], steps[-1])
-    return Arm(needed, reached, returns[-1])
+    return found.arm(threshold(pair))
 
 
 def threshold(pair: imm_rl.EnvPair) -> float:
     """90 % of the optimum: optimum − 0.1·|optimum|, which serves negative returns too."""
     optimum = oracle_return(pair.model, pair.max_steps)
     return optimum - 0.1 * abs(optimum)
-
-
-def steps_cell(arm: Arm) -> str:
-    """Median steps, with ≥ where a seed never got there."""
-    return f"{'' if arm.reached.all() else '≥ '}{np.median(arm.needed):,.0f}"
-
-
-def interval(values: np.ndarray, statistic: object) -> tuple[float, float]:
-    """95 % percentile bootstrap interval of a statistic of (K,) values."""
-    rng = np.random.default_rng(0)
-    drawn = rng.integers(len(values), size=(RESAMPLES, len(values)))
-    return tuple(np.percentile(statistic(values[drawn], axis=1), [2.5, 97.5]))
 
 
 def row(name: str, seeds: Sequence[int], changes: dict[str, object]) -> tuple[str, float, bool]:

@@ -32,7 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "policy",
         nargs="?",
         metavar="RUN|POLICY",
-        help="a run folder, a model.zip or a restricted policy's .npz (default: the latest run)",
+        help="a run folder, a model.zip or a restricted policy's .npz, .policy, .policyx or .alpha "
+        "(default: the latest run)",
     )
     add_env(parser, " (default: the one it was trained on)")
     parser.add_argument(

@@ -2,7 +2,10 @@
 
 none                 train without
 pomdp, qmdp, ...     solve the pair's restricted model (solutions are cached)
-PATH.npz             a policy that `imm-rl solve --out` or a run left
+pouct, pomcp         pomdp_py's planners, asked at up to 200 beliefs and written down as a table
+external-sarsop      another program's solution, where it is installed; also external-pomdp-solve
+PATH                 a policy that `imm-rl solve --out`, a run or another tool left; its name ends in
+                     .npz, .policy, .policyx (SARSOP) or .alpha (pomdp-solve)
 module:factory       called with the restricted model; returns an object with
                      n_states, n_actions, name and probs(beliefs (N, S)) -> (N, A)
 """
@@ -25,19 +28,25 @@ def check(text: str, pair: EnvPair, temperature: float | None) -> RestrictedPoli
     """Refuses what cannot be made for this pair; what needs no solving is made and asked once.
 
     Returns:
-        The policy of a file or a factory, which `make` need not make again; None for a solver.
+        The policy of a file or a factory, which `make` need not make again; None for a name.
 
     Raises:
         InvalidInputError: No such name, file or factory; a policy for another model, or one whose
             answer at the start is no distribution.
     """
-    from imm_rl.agents.solve import solver_names
+    from imm_rl.agents.restricted.named import check_name, policy_names
+    from imm_rl.agents.restricted.policy_files import SUFFIXES
 
-    if text == "none" or text in solver_names():
+    if text == "none":
+        return None
+    if text in policy_names():
+        check_name(text)
         return None
     if not is_file(text) and ":" not in text:
-        error = unknown_name("restricted policy", text, ["none", *solver_names()])
-        raise InvalidInputError(f"{error} Or give PATH.npz or module:factory.")
+        error = unknown_name("restricted policy", text, ["none", *policy_names()])
+        raise InvalidInputError(
+            f"{error} Or give a file ({', '.join(SUFFIXES)}) or module:factory."
+        )
 
     from imm_rl.agents.restricted.asking import acts_on_observation, probs_at
 
@@ -47,20 +56,31 @@ def check(text: str, pair: EnvPair, temperature: float | None) -> RestrictedPoli
     return policy
 
 
-def make(text: str, pair: EnvPair, temperature: float | None) -> RestrictedPolicy | None:
+def make(
+    text: str,
+    pair: EnvPair,
+    temperature: float | None,
+    progress: Callable[[int, int], None] | None = None,
+) -> RestrictedPolicy | None:
     """The policy that a text means; solving may take a while.
+
+    Args:
+        text: See above.
+        pair: The environment.
+        temperature: Of the policy; None leaves its own.
+        progress: Called with (asked, most) while a planner is asked.
 
     Raises:
         InvalidInputError: See `check`; or the policy is for another model, or has no temperature.
     """
     from imm_rl.agents.arguments import checked_policy
-    from imm_rl.agents.solve import solve, solver_names
+    from imm_rl.agents.restricted.named import named_policy, policy_names
 
     policy: Any
     if text == "none":
         return None
-    if text in solver_names():
-        policy = solve(pair.restricted_model, text)
+    if text in policy_names():
+        policy = named_policy(text, pair, progress=progress)
     elif is_file(text):
         policy = from_file(text, pair)
     else:
@@ -76,16 +96,18 @@ def make(text: str, pair: EnvPair, temperature: float | None) -> RestrictedPolic
 
 def is_file(text: str) -> bool:
     """Whether a text names a policy file rather than a solver or a factory."""
-    return text.lower().endswith(".npz")
+    from imm_rl.agents.restricted.policy_files import is_policy_file
+
+    return is_policy_file(text)
 
 
 def from_file(path: str | Path, pair: EnvPair) -> Any:
     """The policy in a file, to look ahead in the pair's restricted model."""
-    from imm_rl.agents.restricted.alpha_vectors import AlphaVectorPolicy
+    from imm_rl.agents.restricted.stored import load_policy
 
     if not Path(path).is_file():
         raise InvalidInputError(f"there is no policy file {path}.")
-    return AlphaVectorPolicy.load(path, pair.restricted_model)
+    return load_policy(path, pair.restricted_model)
 
 
 def _made(text: str, pair: EnvPair) -> Any:

@@ -1,186 +1,235 @@
-"""`imm-rl solve`: solves the restricted model of an environment and says how good the policy is."""
+"""`imm-rl solve`: solves the model that an environment's solver is given, and says how good the policy is.
+
+Here are the options and their checks, all of which come before anything is solved; what is done with
+them is in `solve_result` (one method), `solve_compare`, `solve_plot` and `solve_explain`.
+"""
 
 from __future__ import annotations
 
 import argparse
-import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from imm_rl.cli.options import add_env, add_json, add_quiet
-from imm_rl.errors import InvalidInputError, invalid
+from imm_rl.errors import InvalidInputError, invalid, unknown_name
 
 if TYPE_CHECKING:
-    from imm_rl.agents.restricted.alpha_vectors import AlphaVectorPolicy
-    from imm_rl.agents.solvers.base import SolveProgress
+    from imm_rl.cli.console import Console
     from imm_rl.envs.pair import EnvPair
 
-EPISODES = 1000
-"""Of the simulation."""
+COMPARED = "qmdp,fib,pbvi,sarsop"
+"""What `--compare` alone stands for: the methods that serve models of every size."""
+
+PICTURES = (".png", ".svg", ".pdf")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What was asked for, checked.
+
+    Attributes:
+        pair: The environment.
+        methods: One, or those to compare.
+        horizon: Steps, None for without end.
+        episodes: Of each simulation, None for as many as are cheap.
+        out, plot: Files to write.
+        explain: Whether to show choices.
+    """
+
+    pair: EnvPair
+    methods: tuple[str, ...]
+    time_limit: float
+    precision: float
+    seed: int
+    horizon: int | None
+    episodes: int | None
+    out: Path | None
+    plot: Path | None
+    explain: bool
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options."""
+    from imm_rl.agents.solve import DEFAULT_METHOD, solver_names  # light
+
+    names = ", ".join(name for name in solver_names() if name != DEFAULT_METHOD)
     parser.description = (
-        "Solves the POMDP of an environment. Values are discounted, at the start belief; the\n"
-        "simulated return is the undiscounted sum of rewards of an episode."
+        "Solves the POMDP of an environment: the best that can be done without seeing the state.\n"
+        "Bounds and the simulated value are discounted, at the start belief; the simulated return\n"
+        "is the undiscounted sum of rewards of an episode."
     )
     parser.epilog = (
-        "example:\n"
-        "  imm-rl solve --env tiger --method pbvi --out tiger.npz\n"
-        "  imm-rl train --env tiger --restricted tiger.npz"
+        "examples:\n"
+        "  imm-rl solve --env tiger --out tiger.npz\n"
+        "  imm-rl train --env tiger --restricted tiger.npz\n"
+        "  imm-rl solve --env hallway.POMDP --time-limit 30 --explain\n"
+        "  imm-rl solve --env tiger-grid --compare fib,pbvi --plot bounds.png\n"
+        "  imm-rl solve --env tiger --method exact --horizon 10"
     )
     add_env(parser)
-    parser.add_argument(
-        "--method", metavar="NAME", default="pomdp", help="pomdp (default), pbvi, fib or qmdp"
+    how = parser.add_argument_group("how it is solved")
+    how.add_argument(
+        "--method",
+        metavar="NAME",
+        help=f"{DEFAULT_METHOD} (default: picks what suits the model, and says which), {names}",
     )
-    parser.add_argument(
-        "--time-limit", metavar="S", default="10", help="stop after so many seconds (default: 10)"
+    how.add_argument(
+        "--compare",
+        metavar="NAMES",
+        nargs="?",
+        const=COMPARED,
+        help=f"solve by several methods and print one table (alone: {COMPARED})",
     )
-    parser.add_argument(
+    how.add_argument(
+        "--time-limit",
+        metavar="S",
+        default="10",
+        help="stop each method after so many seconds (default: 10)",
+    )
+    how.add_argument(
         "--precision",
         metavar="X",
         default="1e-3",
         help="gap between the bounds to stop at, relative to the value (default: 1e-3)",
     )
-    parser.add_argument(
+    how.add_argument(
+        "--horizon", metavar="H", help="the best policy for H steps (default: without end)"
+    )
+    how.add_argument(
         "--seed", metavar="K", default="0", help="of solver and simulation (default: 0)"
     )
-    parser.add_argument("--out", metavar="FILE", help="where to keep the policy, an .npz")
-    add_json(parser)
-    add_quiet(parser)
+    shown = parser.add_argument_group("what is shown and kept")
+    shown.add_argument(
+        "--episodes",
+        metavar="N",
+        help="of each simulation (default: 1000; where they take long fewer, down to 200)",
+    )
+    shown.add_argument(
+        "--explain",
+        action="store_true",
+        help="show the action chosen at a few beliefs, and what the other actions are worth",
+    )
+    shown.add_argument(
+        "--plot", metavar="FILE", help="picture of the bounds over time: .png, .svg or .pdf"
+    )
+    shown.add_argument(
+        "--out", metavar="FILE", help="where to keep the policy: .npz, .policy, .policyx or .alpha"
+    )
+    add_json(shown)
+    add_quiet(shown)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Solves, simulates, prints, saves."""
-    from imm_rl.agents.solve import solve, solver_names
-    from imm_rl.cli import values
+    """Solves by one method, or by several."""
+    from imm_rl.cli import solve_compare, solve_result
     from imm_rl.cli.console import Console
-    from imm_rl.cli.train_config import checked_pair
-    from imm_rl.errors import unknown_name
 
     console = Console(json_only=args.json, quiet=args.quiet)
+    request = checked(args)
+    part = solve_result if args.compare is None else solve_compare
+    part.run(request, console, live=_is_live(console))
+    return 0
+
+
+def checked(args: argparse.Namespace) -> Request:
+    """What the options say.
+
+    Raises:
+        InvalidInputError: One is wrong, or two contradict each other.
+    """
+    from imm_rl.cli import values
+    from imm_rl.cli.train_config import checked_pair
+
     if args.env is None:
         raise InvalidInputError(
             "--env is missing. Try --env tiger; `imm-rl envs` lists all of them."
         )
-    if args.method not in solver_names():
-        raise unknown_name("method", args.method, solver_names())
-    time_limit = values.positive("--time-limit", args.time_limit)
-    precision = values.positive("--precision", args.precision)
-    seed = values.whole("--seed", args.seed)
-    out = None if args.out is None else _checked_out(args.out)
-    pair = checked_pair(values.text("--env", args.env))
-    status = _Status(console.quiet or args.json)
-    policy = solve(
-        pair.restricted_model,
-        args.method,
-        time_limit=time_limit,
-        precision=precision,
-        seed=seed,
-        progress=status,
+    if args.compare is not None:
+        _refuse_conflicts(args)
+    return Request(
+        methods=_methods(args.method, args.compare),
+        time_limit=values.positive("--time-limit", args.time_limit),
+        precision=values.positive("--precision", args.precision),
+        seed=values.whole("--seed", args.seed),
+        horizon=None if args.horizon is None else values.count("--horizon", args.horizon),
+        episodes=None if args.episodes is None else _episodes(args.episodes),
+        out=None if args.out is None else _checked_out(args.out),
+        plot=None if args.plot is None else _checked_plot(args.plot),
+        explain=args.explain,
+        pair=checked_pair(values.text("--env", args.env)),  # last: a file may be large
     )
-    status.clear()
-    if out is not None:
-        policy.save(out)
-    result = _result(args.method, pair, policy, seed, args.out)
-    console.result(result, _report(result))
-    return 0
+
+
+def _refuse_conflicts(args: argparse.Namespace) -> None:
+    if args.method is not None:
+        raise InvalidInputError("--compare names its methods itself. Give up --method.")
+    if args.out is not None:
+        raise InvalidInputError(
+            "--compare keeps no policy. Give up --out, or solve once more with --method NAME --out."
+        )
+    if args.explain:
+        raise InvalidInputError(
+            "--explain shows the policy of one method. Give up --compare, or solve once more with "
+            "--method NAME --explain."
+        )
+
+
+def _methods(method: str | None, compare: str | None) -> tuple[str, ...]:
+    from imm_rl.agents.solve import DEFAULT_METHOD, solver_names
+
+    if compare is None:
+        names = [DEFAULT_METHOD if method is None else method]
+    else:
+        names = [name.strip() for name in compare.split(",")]
+    for name in names:
+        if name not in solver_names():
+            raise unknown_name("method", name, solver_names())
+    if compare is not None:
+        if len(set(names)) != len(names):
+            raise invalid("--compare", "name each method once", compare)
+        if len(names) == 1:
+            raise invalid("--compare", "name at least two methods", compare, "For one: --method")
+    return tuple(names)
+
+
+def _episodes(text: str) -> int:
+    """At least two: one alone has no interval."""
+    from imm_rl.cli import values
+
+    count = values.count("--episodes", text)
+    if count < 2:
+        raise invalid("--episodes", "be at least 2", count)
+    return count
 
 
 def _checked_out(out: str) -> Path:
-    """The file to write, refused before the solver starts where it cannot be written."""
+    """The file of the policy."""
+    from imm_rl.agents.restricted.policy_files import SUFFIXES
+
+    return _checked_file("--out", out, SUFFIXES, "a policy")
+
+
+def _checked_plot(plot: str) -> Path:
+    return _checked_file("--plot", plot, PICTURES, "a picture")
+
+
+def _checked_file(option: str, text: str, suffixes: tuple[str, ...], what: str) -> Path:
+    """A file to write, refused before the solver starts where it cannot be written."""
     from imm_rl.runs import check_writable
 
-    path = Path(out)
-    if path.suffix != ".npz" or path.is_dir():
-        raise invalid("--out", "be the name of an .npz file", out)
+    path = Path(text)
+    if path.suffix.lower() not in suffixes or path.is_dir():
+        ends = f"{', '.join(suffixes[:-1])} or {suffixes[-1]}"
+        raise invalid(option, f"be a file name that ends in {ends}", text)
     if not path.parent.is_dir():
-        raise invalid("--out", "lie in a folder that exists", out)
-    check_writable(path.parent, "a policy")
+        raise invalid(option, "lie in a folder that exists", text)
+    check_writable(path.parent, what)
     return path
 
 
-class _Status:
-    """Shows the bounds while the solver runs, where somebody can see them."""
+def _is_live(console: Console) -> bool:
+    """Whether somebody sits at a terminal and wants to see progress."""
+    import sys
 
-    def __init__(self, silent: bool) -> None:
-        self._shows = not silent and sys.stderr.isatty()
-
-    def __call__(self, progress: SolveProgress) -> None:
-        low, high = (
-            "?" if bound is None else f"{bound:.5g}"
-            for bound in (progress.lower_bound, progress.upper_bound)
-        )
-        self._show(
-            f"{progress.seconds:.1f} s: value between {low} and {high}, {progress.n_vectors} vectors"
-        )
-
-    def clear(self) -> None:
-        """Takes the line away."""
-        self._show("", end="\r")
-
-    def _show(self, text: str, end: str = "") -> None:
-        if self._shows:
-            print(f"\r{text:<79}", end=end, file=sys.stderr, flush=True)
-
-
-def _result(
-    method: str, pair: EnvPair, policy: AlphaVectorPolicy, seed: int, out: str | None
-) -> dict[str, Any]:
-    from imm_rl.agents.evaluation import restricted_returns
-    from imm_rl.agents.streams import generator
-    from imm_rl.statistics import mean_ci95
-
-    rng = generator(seed, "evaluation")
-    returns = restricted_returns(pair, policy, episodes=EPISODES, n_steps=pair.max_steps, rng=rng)
-    mean, low, high = mean_ci95(returns)
-    return {
-        "env": pair.spec,
-        "method": method,
-        "solver": policy.method,
-        "lower_bound": policy.lower_bound,
-        "upper_bound": policy.upper_bound,
-        "gap": policy.gap,
-        "converged": policy.converged,
-        "seconds": policy.seconds,
-        "vectors": len(policy.vectors),
-        "notes": list(policy.notes),
-        "simulated": {
-            "mean_return": mean,
-            "ci95": [low, high],
-            "episodes": EPISODES,
-            "steps": pair.max_steps,
-        },
-        "out": out,
-    }
-
-
-def _report(result: dict[str, Any]) -> str:
-    from imm_rl.cli.console import interval, number, table
-
-    low, high, gap = (
-        "not proven" if result[key] is None else f"{result[key]:.6g}"
-        for key in ("lower_bound", "upper_bound", "gap")
-    )
-    simulated = result["simulated"]
-    rows = [
-        ["environment", result["env"]],
-        ["solver", f"{result['solver']}, {result['seconds'] or 0.0:.2f} s"],
-        ["value, lower bound", low],
-        ["value, upper bound", high],
-        ["gap", gap],
-        ["vectors", f"{result['vectors']:,}"],
-        [
-            "simulated return",
-            f"{number(simulated['mean_return'])} {interval(simulated['ci95'])}, "
-            f"{simulated['episodes']:,} episodes of {simulated['steps']} steps, undiscounted",
-        ],
-    ]
-    lines = [table(rows, left=(0, 1))]
-    if not result["converged"]:
-        lines.append(f"stopped before the precision was reached; the gap is {gap}")
-    lines += [f"note: {note}" for note in result["notes"]]
-    if result["out"]:
-        lines.append(f"policy: {result['out']}")
-    return "\n".join(lines)
+    return not (console.quiet or console.json_only) and sys.stderr.isatty()

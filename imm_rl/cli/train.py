@@ -6,7 +6,7 @@ import argparse
 import dataclasses
 import shlex
 import textwrap
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from imm_rl.cli.options import add_config, add_json, add_quiet
 from imm_rl.errors import InvalidInputError, RunFailedError
@@ -170,7 +170,7 @@ def _trained(
     from imm_rl.cli.training import Training
 
     console.note(_plan(config, pair))
-    policy = _restricted_policy(config, pair, folder, made)
+    policy = _restricted_policy(config, pair, folder, made, console)
     yardsticks = measure_yardsticks(config, pair, policy)
     if policy is not None and yardsticks.restricted is not None:
         mean, *ends = yardsticks.restricted
@@ -183,18 +183,28 @@ def _trained(
 
 
 def _restricted_policy(
-    config: TrainConfig, pair: EnvPair, folder: RunFolder, made: RestrictedPolicy | None
+    config: TrainConfig,
+    pair: EnvPair,
+    folder: RunFolder,
+    made: RestrictedPolicy | None,
+    console: Console,
 ) -> RestrictedPolicy | None:
     """The run's restricted policy: the one in its folder, else a new one that is left there."""
     from imm_rl.agents.restricted.alpha_vectors import AlphaVectorPolicy
+    from imm_rl.agents.restricted.belief_table import BeliefTablePolicy
     from imm_rl.cli import restricted
 
     if folder.restricted.is_file():
-        return AlphaVectorPolicy.load(folder.restricted, pair.restricted_model)
+        return cast("RestrictedPolicy", restricted.from_file(folder.restricted, pair))
+
+    def progress(asked: int, most: int) -> None:
+        if asked % 50 == 0 or asked == 1:
+            console.note(f"{config.restricted}: asked at {asked} of at most {most} beliefs")
+
     policy = made
     if policy is None:
-        policy = restricted.make(config.restricted, pair, config.temperature)
-    if isinstance(policy, AlphaVectorPolicy):
+        policy = restricted.make(config.restricted, pair, config.temperature, progress)
+    if isinstance(policy, AlphaVectorPolicy | BeliefTablePolicy):
         policy.save(folder.restricted)
     return policy
 
@@ -240,8 +250,10 @@ def _about(policy: Any) -> str:
 
 def _short(text: str) -> str:
     """An environment or restricted policy as a folder name: files by their name alone."""
+    from imm_rl.agents.restricted.policy_files import is_policy_file
+
     target, bracket, options = text.partition("(")
-    if target.lower().endswith((".pomdp", ".npz")):
+    if target.lower().endswith(".pomdp") or is_policy_file(target):
         target = target.replace("\\", "/").rpartition("/")[2].rpartition(".")[0]
     return file_name(target + bracket + options)
 

@@ -184,7 +184,10 @@ def checked_pair(spec: str) -> EnvPair:
 
 def _absolute(text: str) -> str:
     """A file's path from the root, so that a run goes on from whatever folder; other texts as they are."""
-    return str(Path(text).absolute()) if text.lower().endswith((".pomdp", ".npz")) else text
+    from imm_rl.agents.restricted.policy_files import is_policy_file
+
+    is_file = text.lower().endswith(".pomdp") or is_policy_file(text)
+    return str(Path(text).absolute()) if is_file else text
 
 
 def _checked_agent(name: str) -> str:
