@@ -5,6 +5,7 @@ Light at import: solvers and NumPy are loaded when something is solved.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import importlib
 import math
@@ -31,11 +32,13 @@ _SOLVERS = {
     "qmdp": "imm_rl.agents.solvers.qmdp",
     "sarsop": "imm_rl.agents.solvers.sarsop",
 }
+_POINT_BASED = ("pbvi", "sarsop")
+
 EXACT_SIZE = 32
 """Up to S·A·O of this "pomdp" means `exact`, whose vectors are optimal at every belief; above, `sarsop`,
 the best of the others at every size tried (to 102,401 states)."""
 
-_CACHE_VERSION = 3
+_CACHE_VERSION = 4
 """Part of every cache key; raise it when a solver's results change."""
 
 
@@ -60,8 +63,9 @@ def solve(
     The same arguments give the same policy on the same machine, unless the clock stops the solver
     (the policy's `notes` say so): then it is what was ready in time.
 
-    A point-based policy is executed by its vectors, the quicker way, only if its simulated return then
-    reaches its lower bound (`imm_rl.agents.acceptance`); else by one-step look-ahead, and `notes` say so.
+    A policy with a lower bound is simulated (`imm_rl.agents.acceptance`): a large one is executed by its
+    vectors, the quicker way, only if it then earns its lower bound, else by one-step look-ahead, and
+    `notes` say so. A small one looks ahead in any case.
 
     Args:
         model: γ below 1, or γ = 1 where every policy ends in a terminal state; any γ with a horizon.
@@ -100,7 +104,8 @@ def solve(
         )
     name = _resolved(method, model)
     _check_settings(time_limit, precision, seed, horizon)
-    limits = (float(time_limit), float(precision), int(seed), horizon)
+    steps = None if horizon is None else int(horizon)
+    limits = (float(time_limit), float(precision), int(seed), steps)
     stored = _cache_path(model, name, limits) if cache else None
     if stored is not None and stored.is_file():
         try:
@@ -111,7 +116,9 @@ def solve(
         time_limit=float(time_limit), precision=float(precision), seed=int(seed), progress=progress
     )
     solution = _solved(model, name, settings, horizon)
-    stopped_by_clock = settings.out_of_time and not solution.converged
+    # Point-based solvers stop before the limit, to back up what their policy meets.
+    by_clock = settings.out_of_time or settings.clock_note in solution.note
+    stopped_by_clock = by_clock and not solution.converged
     policy = AlphaVectorPolicy(
         solution.vectors,
         solution.actions,
@@ -155,8 +162,10 @@ def _solved(
         from imm_rl.agents.solvers.exact import exact_horizon
 
         return exact_horizon(model, horizon, settings)
-    from imm_rl.agents.solvers.horizon import first_layer, layered
+    from imm_rl.agents.solvers.horizon import first_layer, layered, layered_regions
 
+    if name in _POINT_BASED:
+        settings = dataclasses.replace(settings, regions=layered_regions(model, horizon))
     return first_layer(_solver(name)(layered(model, horizon), settings), model.n_states)
 
 

@@ -65,7 +65,7 @@ PROBLEMS = (
     Problem("RockSample[4,4]", "RockSample_4_4.POMDP"),
     Problem("RockSample[5,5]", "rocksample(5,5)", 18.0),
     Problem("RockSample[5,7]", "rocksample(5,7)", 86.0),
-    Problem("RockSample[7,8]", "rocksample(7,8)", 300.0, 90.0),
+    Problem("RockSample[7,8]", "rocksample(7,8)", 120.0, 90.0),
     Problem("crying-baby", "crying-baby"),
 )
 HEAD = (

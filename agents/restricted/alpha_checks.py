@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import numbers
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -35,7 +36,7 @@ def vector_set(
         if base is not None:
             raise invalid("base", "be left out with dense vectors", "an array")
         return vectors(value), None
-    rows = sp.csr_array(value, dtype=np.float64)
+    rows: Any = sp.csr_array(value).astype(np.float64)
     if base is None:
         raise invalid("base", "be given with sparse vectors, one value a state", None)
     shared = vectors(np.asarray(base)[None])[0]
@@ -43,8 +44,10 @@ def vector_set(
         raise invalid(
             "base", f"have shape {rows.shape[1:]}, the states of the vectors", shared.shape
         )
-    if not (rows.data >= -1e-9 * max(1.0, np.abs(shared).max())).all():
-        raise invalid("sparse vectors", "be finite and ≥ 0", float(np.nanmin(rows.data)))
+    bad = ~(np.isfinite(rows.data) & (rows.data >= -1e-9 * max(1.0, np.abs(shared).max())))
+    if bad.any():
+        raise invalid("sparse vectors", "be finite and ≥ 0", float(rows.data[bad][0]))
+    rows.data = rows.data.view()  # the caller's own array stays as it is
     rows.data.setflags(write=False)
     return rows, shared
 

@@ -160,7 +160,7 @@ class AlphaVectorPolicy:
         if not isinstance(beliefs, np.ndarray):
             return self._values.best(beliefs)
         found = self._values.best(beliefs.reshape(-1, self.n_states))
-        return found.reshape(beliefs.shape[:-1])
+        return np.asarray(found.reshape(beliefs.shape[:-1]))
 
     def action_values(self, belief: Beliefs) -> FloatArray:
         """Q (..., A) of beliefs (..., S), by the policy's execution.

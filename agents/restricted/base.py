@@ -59,7 +59,8 @@ def checked_beliefs(beliefs: Any, n_states: int, *, check: bool = True) -> Any:
     Raises:
         InvalidInputError: The last axis is not S long, or a row is no distribution.
     """
-    array = sp.csr_array(beliefs) if sp.issparse(beliefs) else options.floats("belief", beliefs)
+    given: Any = beliefs
+    array = sp.csr_array(given) if sp.issparse(beliefs) else options.floats("belief", beliefs)
     if array.ndim == 0 or array.shape[-1] != n_states:
         raise invalid("belief", f"have {n_states} states on its last axis", array.shape)
     if not check:

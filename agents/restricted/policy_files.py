@@ -129,7 +129,7 @@ def read(path: str | Path) -> PolicyRecord:
 def _rows(record: PolicyRecord) -> Iterator[tuple[int, FloatArray]]:
     """The action and the numbers (S,) of one vector after another."""
     for row, action in enumerate(record.vector_actions.tolist()):
-        vector = record.vectors[[row]]
+        vector: Any = record.vectors[[row]]
         yield action, vector[0] if record.base is None else vector.toarray()[0] + record.base
 
 
@@ -207,7 +207,7 @@ def _vectors(entries: dict[str, Any]) -> FloatArray | sp.csr_array:
     if "vectors" in entries:
         return np.array(entries["vectors"], dtype=np.float64)
     data, indices, indptr, shape = (entries[f"vectors_{part}"] for part in _CSR)
-    rows = sp.csr_array((data, indices, indptr), shape=tuple(int(n) for n in shape))
+    rows = sp.csr_array((data, indices, indptr), shape=(int(shape[0]), int(shape[1])))
     rows.check_format()
     return rows
 

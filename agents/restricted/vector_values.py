@@ -49,7 +49,7 @@ class VectorValues:
     ) -> None:
         self._vectors, self._actions, self._n_actions = vectors, actions, n_actions
         self._owned = np.isin(np.arange(n_actions), actions)
-        self._base = base
+        self._base = np.zeros(0) if base is None else base  # asked for with a CSR array alone
         if isinstance(vectors, sp.csr_array):
             self._groups = _grouped(vectors, actions)
             self._members = _members(self._groups, int(vectors.shape[1]))

@@ -70,7 +70,9 @@ class Backup:
             q[:, action] += self._discount * after
             picks.append(pick)
         best = q.argmax(axis=1)
-        vectors, actions, plans = [], [], np.empty(len(beliefs), dtype=np.int64)
+        plans = np.empty(len(beliefs), dtype=np.int64)
+        vectors: list[FloatArray] = []
+        actions: list[int] = []
         for action in np.unique(best):
             rows = np.flatnonzero(best == action)
             distinct, place = _distinct(picks[action][:, rows])

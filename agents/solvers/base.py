@@ -5,13 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
 from imm_rl.envs.model import FloatArray, TabularPOMDP
+
+if TYPE_CHECKING:
+    from imm_rl.agents.solvers.regions import Regions
 
 IntArray = npt.NDArray[np.int64]
 
@@ -34,12 +37,14 @@ class SolveSettings:
         precision: Gap between the bounds at b0 to stop at, relative to max(1, |value|).
         seed: Of all of the solver's random choices.
         progress: Called after every round.
+        regions: What point-based solvers take the model to fall into; None: `find_regions` tells.
     """
 
     time_limit: float
     precision: float
     seed: int
     progress: Callable[[SolveProgress], None] | None = None
+    regions: Regions | None = None
     started: float = field(default_factory=time.perf_counter)
 
     @property

@@ -13,6 +13,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from imm_rl.agents.solvers.base import Solution
+from imm_rl.agents.solvers.regions import Regions, find_regions
 from imm_rl.envs import options
 from imm_rl.envs.model import FloatArray, TabularPOMDP
 
@@ -48,13 +49,27 @@ def layered(model: TabularPOMDP, horizon: SupportsIndex) -> TabularPOMDP:
     )
 
 
+def layered_regions(model: TabularPOMDP, horizon: int) -> Regions:
+    """The regions of `layered(model, horizon)` to solve it by: the model's, each in all layers.
+
+    The layers themselves are regions too, and smaller ones, but then the first layer's vectors would know
+    only where b0 is, and the policy acts on them at every step.
+    """
+    n_states, layers = model.n_states, np.arange(horizon)[:, None]
+    sets = [
+        np.append((layers * n_states + states).ravel(), horizon * n_states)
+        for states in find_regions(model).sets
+    ]
+    return Regions(horizon * n_states + 1, sets)
+
+
 def first_layer(solution: Solution, n_states: int) -> Solution:
     """What a layered model's solution says of the beliefs at the start: vectors (V, S).
 
-    A vector holds the value of its plan from every state of every layer, so its first S entries are the
-    value of that plan within the horizon: lower bounds stay lower bounds, and FIB's and QMDP's upper
-    bounds upper ones. It is executed by its vectors: a look-ahead on them would count a step too many.
-    Vectors that only later layers tell apart are merged.
+    A vector holds the value of its plan from the states of every layer (see `layered_regions`), so its
+    first S entries are the value of that plan within the horizon: lower bounds stay lower bounds, and
+    FIB's and QMDP's upper bounds upper ones. It is executed by its vectors: a look-ahead on them would
+    count a step too many. Vectors that only later layers tell apart are merged.
 
     Args:
         solution: Of `layered(model, horizon)`.

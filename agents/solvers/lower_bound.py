@@ -23,7 +23,7 @@ from imm_rl.envs.model import FloatArray, TabularPOMDP
 CHUNK = 64
 """Beliefs backed up at a time: enough for matrix products, few enough that most are spared."""
 
-DENSE_ENTRIES = 20_000_000
+DENSE_ENTRIES = 4_000_000
 """Vectors of more numbers than this over all states are handed out by region."""
 
 

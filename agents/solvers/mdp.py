@@ -128,7 +128,7 @@ def require_bounded_horizon(model: TabularPOMDP) -> None:
             "be below 1 for an unbounded horizon, unless every policy ends in a terminal state",
             1.0,
             f"From state {model.state_names[endless]} a policy can go on for ever: give the model a "
-            "discount below 1",
+            "discount below 1, or solve it for a number of steps (imm-rl solve --horizon H)",
         )
 
 

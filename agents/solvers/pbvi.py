@@ -43,7 +43,7 @@ def solve(model: TabularPOMDP, settings: SolveSettings) -> Solution:
     rng = np.random.default_rng(settings.seed)
     informed, _ = informed_vectors(model, settings, share=0.2)
     high = float((informed @ model.initial).max())
-    dynamics = Dynamics(model)
+    dynamics = Dynamics(model, settings.regions)
     lower, beliefs = LowerBound(dynamics), BeliefSet(dynamics)
     beliefs.add([Located(0, dynamics.root)], 1)
 
@@ -57,9 +57,8 @@ def solve(model: TabularPOMDP, settings: SolveSettings) -> Solution:
         for act in (lower.act, hopeful):
             walked = walk(dynamics, act, rng, walks=WALKS, steps=STEPS, explore=explore)
             beliefs.add(walked.met, min(NEW_BELIEFS, MOST_BELIEFS - len(beliefs)))
-        settle(lower, beliefs.sets, rng, tolerance, SWEEPS, settings)
+        settle(lower, beliefs.sets, rng, tolerance, SWEEPS, settings, high=high)
         low = lower.at_root()
-        settings.report(low, high, len(lower))
         if high - low <= tolerance:
             break
         if settings.passed(1.0 - OWN_SHARE):
@@ -70,7 +69,7 @@ def solve(model: TabularPOMDP, settings: SolveSettings) -> Solution:
         if stalled == PATIENCE:
             note = f"stopped after {rounds} rounds, as the lower bound no longer rose"
             break
-    consolidated(dynamics, lower, beliefs, rng, settings)
+    consolidated(dynamics, lower, beliefs, rng, settings, high=high)
     return finished(lower, high, note)
 
 
@@ -81,12 +80,18 @@ def settle(
     tolerance: float,
     sweeps: int,
     settings: SolveSettings,
+    *,
+    high: float,
 ) -> None:
-    """Sweeps until little is left to gain on these beliefs, at most so often."""
+    """Sweeps until little is left to gain on these beliefs, at most so often; reports after each.
+
+    `high` is the upper bound at b0, for the report alone.
+    """
     # Gains shrink by about γ a sweep, so what is left is about γ/(1−γ) times the last.
     enough = 0.05 * tolerance * max(1.0 - lower.discount, 0.01)
     for _ in range(sweeps):
         rise = lower.sweep(sets, rng, settings)
+        settings.report(lower.at_root(), high, len(lower))
         if rise <= enough or settings.out_of_time:
             return
 
@@ -97,6 +102,8 @@ def consolidated(
     beliefs: BeliefSet,
     rng: np.random.Generator,
     settings: SolveSettings,
+    *,
+    high: float,
 ) -> None:
     """Backs up what the finished policy meets itself, until it earns what its vectors promise.
 
@@ -114,7 +121,7 @@ def consolidated(
         if earned.mean() + error >= lower.at_root():
             return
         beliefs.add(walked.met, len(walked.met))
-        settle(lower, beliefs.sets, rng, 0.0, OWN_SWEEPS, settings)
+        settle(lower, beliefs.sets, rng, 0.0, OWN_SWEEPS, settings, high=high)
 
 
 def finished(lower: LowerBound, high: float, note: str) -> Solution:

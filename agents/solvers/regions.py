@@ -29,6 +29,9 @@ LEAST_STATES = 100
 MOST_REGIONS, MOST_PAIRS = 1000, 20_000
 """Models that would need more regions, or (region, action, observation) triples, stay whole."""
 
+PROBES = 8
+"""About so many states of a set are looked up before it is compared with a region."""
+
 LARGEST_SHARE = 0.5
 """A model also stays whole when its largest region but the first has more than this of the states."""
 
@@ -65,9 +68,14 @@ class Regions:
 
     def find(self, states: IntArray) -> int | None:
         """The smallest region that holds all these states (ascending); None if none does."""
+        # A few of the states rule most regions out, and are quicker looked up than all of them.
+        probes = states[:: max(1, len(states) // PROBES)].tolist()
+        likely = set(self._of_state[states[-1]]).intersection(
+            *(self._of_state[state] for state in probes)
+        )
         fitting = [
             region
-            for region in self._of_state[states[0]]
+            for region in sorted(likely)
             if len(self.sets[region]) >= len(states)
             and np.isin(states, self.sets[region], assume_unique=True).all()
         ]

@@ -25,9 +25,10 @@ WIDTHS, DEPTH = (8, 1), 100
 """How many beliefs a trial follows at a depth, by turns from round to round, and how deep. Wide trials
 close gaps that many observations share, narrow ones reach deep."""
 
-NEW_POINTS, EXPANSIONS, MOST_EXPANSIONS = 60, 120, 2000
-"""A round's trials end after so many new points, or beliefs whose successors were looked at; of these
-there may be twice as many next time where few points were new, and half as many where all were."""
+NEW_POINTS, EXPANSIONS, MOST_EFFORT = 60, 120, 16
+"""A round's trials end after so many new points, or beliefs whose successors were looked at. Where few
+points were new, the next trials are twice as long and the wide ones twice as wide, at most so many times
+as at first; where all were, half as long again."""
 
 SWEEPS, FEW_SWEEPS = 40, 5
 """Most sweeps a round over the beliefs of the lower bound; the fewer where the last ones did not raise
@@ -51,9 +52,10 @@ def solve(model: TabularPOMDP, settings: SolveSettings) -> Solution:
     """
     rng = np.random.default_rng(settings.seed)
     informed, _ = informed_vectors(model, settings, share=0.3)
-    dynamics = Dynamics(model)
+    dynamics = Dynamics(model, settings.regions)
     lower, upper = LowerBound(dynamics), UpperBound(dynamics, informed)
     beliefs = BeliefSet(dynamics)
+    beliefs.add([Located(0, dynamics.root)], 1)  # also where no time is left for a trial
     search = _Search(dynamics, lower, upper, beliefs, settings)
     stalled, last_low, last_gap, quiet, note = 0, -np.inf, np.inf, False, ""
     for rounds in itertools.count(1):
@@ -61,7 +63,8 @@ def solve(model: TabularPOMDP, settings: SolveSettings) -> Solution:
         found = search.round(WIDTHS[rounds % len(WIDTHS)], tolerance)
         walked = walk(dynamics, lower.act, rng, walks=WALKS, steps=STEPS, explore=EXPLORE)
         beliefs.add(walked.met, min(NEW_BELIEFS, MOST_BELIEFS - len(beliefs)))
-        settle(lower, beliefs.sets, rng, tolerance, FEW_SWEEPS if quiet else SWEEPS, settings)
+        sweeps = FEW_SWEEPS if quiet else SWEEPS
+        settle(lower, beliefs.sets, rng, tolerance, sweeps, settings, high=upper.at_root())
         upper.improve(POINT_SWEEPS, 0.01 * tolerance, settings)
 
         low, high = lower.at_root(), upper.at_root()
@@ -78,7 +81,7 @@ def solve(model: TabularPOMDP, settings: SolveSettings) -> Solution:
         if stalled == PATIENCE:
             note = f"stopped after {rounds} rounds, as the bounds no longer improved"
             break
-    consolidated(dynamics, lower, beliefs, rng, settings)
+    consolidated(dynamics, lower, beliefs, rng, settings, high=high)
     return finished(lower, high, note)
 
 
@@ -96,20 +99,21 @@ class _Search:
         self._dynamics, self._lower, self._upper = dynamics, lower, upper
         self._beliefs, self._settings = beliefs, settings
         self._points = BeliefSet(dynamics)
-        self._expansions = EXPANSIONS
+        self._effort = 1
 
     def round(self, width: int, tolerance: float) -> bool:
         """Trials of this width until the round's budget is used. Whether any point was new."""
-        room, expansions = NEW_POINTS, self._expansions
+        room, expansions = NEW_POINTS, self._effort * EXPANSIONS
+        width = width if width == 1 else width * self._effort
         while room > 0 and expansions > 0 and not self._settings.out_of_time:
             points, expanded = self._trial(width, room, expansions, tolerance)
             self._upper.improve(TRIAL_SWEEPS, 0.01 * tolerance, self._settings)
             room, expansions = room - points, expansions - expanded
         few = room > NEW_POINTS // 2
         if few:
-            self._expansions = min(2 * self._expansions, MOST_EXPANSIONS)
+            self._effort = min(2 * self._effort, MOST_EFFORT)
         elif room <= 0:
-            self._expansions = max(self._expansions // 2, EXPANSIONS)
+            self._effort = max(self._effort // 2, 1)
         return room < NEW_POINTS
 
     def _trial(self, width: int, room: int, expansions: int, tolerance: float) -> tuple[int, int]:
@@ -137,5 +141,7 @@ class _Search:
                 break
         for new in reversed(added):
             for region, rows in by_region(new):
-                self._upper.add(region, rows)
+                # There was room for each alone; large tables take their time, too.
+                if self._upper.has_room(region, len(rows)) and not self._settings.out_of_time:
+                    self._upper.add(region, rows)
         return points, expanded

@@ -199,7 +199,7 @@ def ratios(beliefs: FloatArray, points: FloatArray) -> FloatArray:
         for row, factors in enumerate(inverse):
             (points * factors).max(axis=1, out=table[row])
         return np.asarray(1.0 / table)
-    columns = np.ascontiguousarray(beliefs.T)
+    columns = np.ascontiguousarray(beliefs.T) if len(points) > 1 else beliefs.T
     for k, point in enumerate(points):
         # States where the point is 0 do not bound its share.
         held = np.flatnonzero(point)

@@ -19,8 +19,8 @@ def add_config(parser: argparse.ArgumentParser) -> None:
     what.add_argument(
         "--restricted",
         metavar="POLICY",
-        help="none, pomdp, qmdp, fib, pbvi, pouct, pomcp, external-sarsop, external-pomdp-solve, "
-        "a policy file or module:factory (default: pomdp)",
+        help="none, pomdp, sarsop, pbvi, exact, fib, qmdp, pouct, pomcp, external-sarsop, "
+        "external-pomdp-solve, a policy file or module:factory (default: pomdp)",
     )
     what.add_argument(
         "--temperature",

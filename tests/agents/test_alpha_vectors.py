@@ -12,6 +12,7 @@ import scipy.sparse as sp
 import imm_rl
 from imm_rl.agents import AlphaVectorPolicy
 from imm_rl.agents.restricted.base import RestrictedPolicy
+from imm_rl.agents.restricted.vector_values import VectorValues
 from imm_rl.agents.solvers import lookahead
 from imm_rl.agents.solvers.lookahead import LookAhead
 from imm_rl.agents.solvers.pruning import undominated
@@ -64,6 +65,12 @@ def looked_ahead(policy: AlphaVectorPolicy, belief: np.ndarray) -> np.ndarray:
     return np.asarray(q)
 
 
+def look_ahead(policy: AlphaVectorPolicy, *, table: bool) -> LookAhead:
+    assert policy.model is not None
+    values = VectorValues(policy.vectors, policy.vector_actions, policy.base, policy.n_actions)
+    return LookAhead(policy.model, policy.vectors, values, table=table)
+
+
 def test_value_is_the_best_vectors() -> None:
     policy = tiger_policy()
     assert policy.value(UNIFORM) == -1.0
@@ -97,21 +104,22 @@ def test_look_ahead_equals_its_definition(sparse: bool, table: bool) -> None:
     beliefs = np.random.default_rng(1).dirichlet(np.full(6, 0.5), size=20)
     beliefs[0] = np.eye(6)[2]
     expected = np.array([looked_ahead(policy, b) for b in beliefs])
-    ahead = LookAhead(policy.model, policy.vectors, table=table)
-    np.testing.assert_allclose(ahead.action_values(beliefs), expected, atol=1e-12)
-    np.testing.assert_allclose(policy.action_values(beliefs), expected, atol=1e-12)
+    ahead = look_ahead(policy, table=table)
+    for form in (np.asarray, sp.csr_array):
+        np.testing.assert_allclose(ahead.action_values(form(beliefs)), expected, atol=1e-12)
+        np.testing.assert_allclose(policy.action_values(form(beliefs)), expected, atol=1e-12)
 
 
 def test_look_ahead_does_not_depend_on_the_block_size(monkeypatch: pytest.MonkeyPatch) -> None:
     policy = random_policy(2, n_vectors=30)
     assert policy.model is not None
     beliefs = np.random.default_rng(1).dirichlet(np.ones(6), size=23)
-    expected = LookAhead(policy.model, policy.vectors, table=False).action_values(beliefs)
+    expected = look_ahead(policy, table=False).action_values(beliefs)
     for rows, columns in [(1, 1), (5, 40), (64, 1000)]:
         monkeypatch.setattr(lookahead, "BLOCK_BELIEFS", rows)
         monkeypatch.setattr(lookahead, "BLOCK_COLUMNS", columns)
         monkeypatch.setattr(lookahead, "BLOCK_ENTRIES", 1)
-        ahead = LookAhead(policy.model, policy.vectors, table=True)
+        ahead = look_ahead(policy, table=True)
         np.testing.assert_allclose(ahead.action_values(beliefs), expected, atol=1e-12)
 
 
@@ -346,7 +354,7 @@ def test_save_that_fails_keeps_the_old_file(
     assert list(tmp_path.iterdir()) == [path]
 
 
-@pytest.mark.parametrize("name", ["policy.alpha", "policy.policy", "policy"])
+@pytest.mark.parametrize("name", ["policy.txt", "policy.npy", "policy"])
 def test_save_and_load_refuse_other_formats(tmp_path: Path, name: str) -> None:
     with pytest.raises(InvalidInputError, match="must be named .npz"):
         tiger_policy().save(tmp_path / name)
