@@ -22,7 +22,7 @@ from imm_rl.envs.model import FloatArray, TabularPOMDP
 
 METHODS = sorted(({*solver_names(), "exact"}) - {"pomdp"})
 PRECISION = 1e-2
-FEW, MANY = range(12), range(12, 216)
+FEW, MANY = range(12), range(12, 148)
 
 
 def limits(seconds: float = 60.0, precision: float = PRECISION) -> SolveSettings:
