@@ -13,10 +13,10 @@ to 90 % of the optimum, matching its vectors' choices 1,625; `scripts/gain_table
 from __future__ import annotations
 
 import numpy as np
-import scipy.sparse as sp
 
 from imm_rl.agents.restricted.alpha_vectors import AlphaVectorPolicy
 from imm_rl.agents.simulation import NEGLIGIBLE, discounted_returns
+from imm_rl.agents.solvers.lookahead import possible_pairs
 from imm_rl.envs.model import TabularPOMDP
 from imm_rl.statistics import mean_ci95
 
@@ -27,8 +27,8 @@ LOOK_AHEAD_ENTRIES = 200_000
 """A policy is small up to this many numbers: vectors times states times possible (action, observation)
 pairs, which is what a look-ahead reads for a belief."""
 
-STEPS_TIMES_STATES = 60_000_000
-"""Models of more states are simulated in fewer episodes, at least 100."""
+EPISODE_STATES = 300_000
+"""Episodes times states of a simulation: models of many states get fewer episodes, at least 100."""
 
 
 def accepted(model: TabularPOMDP, policy: AlphaVectorPolicy, *, seed: int) -> AlphaVectorPolicy:
@@ -55,11 +55,7 @@ def looks_ahead_cheaply(model: TabularPOMDP, policy: AlphaVectorPolicy) -> bool:
     """Whether the policy is small, see `LOOK_AHEAD_ENTRIES`."""
     n_vectors, n_states = policy.vectors.shape
     room = LOOK_AHEAD_ENTRIES // (n_vectors * n_states)
-    pairs = 0
-    for action in range(model.n_actions):
-        seen = sp.csc_array(model.observation_of(action))
-        pairs += int((np.diff(seen.indptr) > 0).sum())
-    return bool(pairs <= room)
+    return bool(possible_pairs(model) <= room)
 
 
 def earns_its_bound(model: TabularPOMDP, policy: AlphaVectorPolicy, *, seed: int) -> bool:
@@ -69,7 +65,7 @@ def earns_its_bound(model: TabularPOMDP, policy: AlphaVectorPolicy, *, seed: int
     largest = float(np.abs(model.reward).max())
     tail = NEGLIGIBLE * largest / (1.0 - model.discount) if model.discount < 1.0 else 0.0
     for attempt, most in enumerate(EPISODES):
-        episodes = min(most, max(100, STEPS_TIMES_STATES // (200 * model.n_states)))
+        episodes = min(most, max(100, EPISODE_STATES // model.n_states))
         returns = discounted_returns(model, policy, episodes=episodes, seed=seed + attempt)
         if mean_ci95(returns)[2] + tail >= policy.lower_bound - 1e-9:
             return True

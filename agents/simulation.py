@@ -11,11 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from imm_rl.agents.restricted.asking import probs_at
+from imm_rl.agents.restricted.asking import restricted_episodes
 from imm_rl.envs import options
-from imm_rl.envs.belief_filter import BeliefFilter
 from imm_rl.envs.model import FloatArray, TabularPOMDP
-from imm_rl.envs.sampler import Sampler
+from imm_rl.envs.pair import EnvPair
 
 NEGLIGIBLE = 1e-3
 """An episode is followed until its rewards count for less than this share of what they are."""
@@ -56,22 +55,9 @@ def discounted_returns(
     seed = options.whole("seed", seed, at_least=0)
     limit = horizon_of(model.discount)
     n_steps = limit if steps is None else options.whole("steps", steps, at_least=1)
-    rng = np.random.default_rng(seed)
-    sampler, belief_filter = Sampler(model), BeliefFilter(model)
-    going = np.arange(episodes)
-    states = sampler.initial(rng.random(episodes))
-    beliefs = belief_filter.start(episodes)
+    pair, rng = EnvPair("simulated", model), np.random.default_rng(seed)
     totals, weight = np.zeros(episodes), 1.0
-    for _ in range(n_steps):
-        probs = probs_at(policy, beliefs)
-        chosen = rng.random((going.size, 1)) >= np.cumsum(probs, axis=1)[:, :-1]
-        actions = chosen.sum(axis=1)
-        step = sampler.step(states, actions, rng.random(going.size), rng.random(going.size))
-        totals[going] += weight * step.rewards
+    for moment in restricted_episodes(pair, policy, episodes=episodes, n_steps=n_steps, rng=rng):
+        totals[moment.episodes] += weight * moment.rewards
         weight *= model.discount
-        on = ~step.terminated
-        going, states = going[on], step.next_states[on]
-        if going.size == 0:
-            break
-        beliefs = belief_filter.update(beliefs[on], actions[on], step.observations[on])
     return totals

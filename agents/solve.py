@@ -79,7 +79,8 @@ def solve(
             policy acts so at every step (a receding horizon), so that its bounds speak of the first.
         cache: Whether to take the policy from, and leave it in, `$IMM_RL_CACHE` (by default
             `~/.cache/imm-rl`). Entries are keyed by the model's numbers and these settings. A policy
-            that the clock stopped is not kept: the next call may have a faster machine.
+            that the clock stopped, or whose first bound it cut short, is not kept: the next call may
+            have a faster machine.
         progress: Called with a `SolveProgress` after every round of the solver; not when the policy
             comes from the cache.
 
@@ -118,7 +119,12 @@ def solve(
     solution = _solved(model, name, settings, horizon)
     # Point-based solvers stop before the limit, to back up what their policy meets.
     by_clock = settings.out_of_time or settings.clock_note in solution.note
-    stopped_by_clock = by_clock and not solution.converged
+    depends_on_machine = (by_clock and not solution.converged) or not solution.settled
+    notes: tuple[str, ...] = (solution.note,) if solution.note else ()
+    if not solution.settled and settings.clock_note not in solution.note:
+        notes += (
+            f"FIB did not settle in its share of the time limit of {settings.time_limit:g} s",
+        )
     policy = AlphaVectorPolicy(
         solution.vectors,
         solution.actions,
@@ -130,11 +136,11 @@ def solve(
         method=name,
         seconds=settings.seconds,
         converged=solution.converged,
-        notes=(solution.note,) if solution.note else (),
+        notes=notes,
     )
     if horizon is None and solution.lower_bound is not None:
         policy = accepted(model, policy, seed=int(seed))
-    if stored is not None and not stopped_by_clock:
+    if stored is not None and not depends_on_machine:
         try:
             stored.parent.mkdir(parents=True, exist_ok=True)
             policy.save(stored)

@@ -111,8 +111,7 @@ class InBatch:
     Attributes:
         groups_of: Maps `context`, the batch of M items, to one integer label an item, (M,), array
             or tensor: equal labels share a restricted context (for a bigram: the last token).
-                `log_prob_fn` is
-            called with the context and returns (M, Y).
+            `log_prob_fn` is called with the context and returns (M, Y).
     """
 
     groups_of: Callable[[Any], ArrayOrTensor]

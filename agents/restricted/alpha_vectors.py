@@ -22,10 +22,11 @@ from imm_rl.agents.restricted.base import (
     softmax_probs,
     tied_with_best,
 )
-from imm_rl.agents.restricted.vector_values import Beliefs, VectorValues
+from imm_rl.agents.restricted.vector_values import VectorValues
 from imm_rl.agents.solvers.base import IntArray
 from imm_rl.agents.solvers.lookahead import LookAhead
 from imm_rl.envs import options
+from imm_rl.envs.belief_filter import Beliefs
 from imm_rl.envs.model import FloatArray, TabularPOMDP
 from imm_rl.errors import InvalidInputError, invalid
 

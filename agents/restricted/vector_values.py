@@ -9,15 +9,14 @@ Index letters: B beliefs, V vectors, S states, A actions; G vectors and N states
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
 
 from imm_rl.agents.solvers.base import IntArray
+from imm_rl.envs.belief_filter import Beliefs
 from imm_rl.envs.model import FloatArray
-
-Beliefs: TypeAlias = "FloatArray | sp.csr_array"
 
 
 class _Group(NamedTuple):

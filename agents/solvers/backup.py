@@ -39,17 +39,9 @@ class Backup:
         dynamics: The model.
         region: Of the beliefs.
         vectors: Of every region, (V, N) each.
-        table: Whether projections may be tabulated, which many beliefs gain by.
     """
 
-    def __init__(
-        self,
-        dynamics: Dynamics,
-        region: int,
-        vectors: Sequence[FloatArray],
-        *,
-        table: bool = True,
-    ) -> None:
+    def __init__(self, dynamics: Dynamics, region: int, vectors: Sequence[FloatArray]) -> None:
         self._discount = dynamics.model.discount
         self._region = here = dynamics.regions[region]
         self._parts = [
@@ -57,7 +49,7 @@ class Backup:
             for outcome in here.outcomes
         ]
         alone = len(dynamics) == 1
-        fits = table and alone and len(here.outcomes) * vectors[0].size <= TABLE_ENTRIES
+        fits = alone and len(here.outcomes) * vectors[0].size <= TABLE_ENTRIES
         self._table = _tabulated(here, self._parts) if fits else None
 
     def __call__(self, beliefs: FloatArray) -> BackedUp:

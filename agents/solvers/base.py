@@ -101,6 +101,8 @@ class Solution(NamedTuple):
         execution: How the policy is best executed, see `AlphaVectorPolicy`.
         note: Why the solver stopped, where that was short of convergence.
         base: (S,) where vectors are a CSR array.
+        settled: False where the clock cut short the FIB iteration that the solver starts from (see
+            `fib.informed_vectors`): all else then depends on the machine, even if it converged.
     """
 
     vectors: FloatArray | sp.csr_array
@@ -111,6 +113,7 @@ class Solution(NamedTuple):
     execution: str
     note: str = ""
     base: FloatArray | None = None
+    settled: bool = True
 
 
 Solver = Callable[[TabularPOMDP, SolveSettings], Solution]

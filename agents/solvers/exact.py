@@ -79,7 +79,7 @@ def solve(model: TabularPOMDP, settings: SolveSettings) -> Solution:
         InvalidInputError: The model is too large, or γ = 1 and some policy never ends.
     """
     backups = IncrementalPruning(model, lambda: _look_at_clock(settings))
-    informed, _ = informed_vectors(model, settings, share=0.2)
+    informed, settled = informed_vectors(model, settings, share=0.2)
     high = float((informed @ model.initial).max())
     limits = _Limits(model, backups)
     blind = [policy_values(model, action) for action in range(model.n_actions)]
@@ -118,7 +118,9 @@ def solve(model: TabularPOMDP, settings: SolveSettings) -> Solution:
     high = max(low, high)
     if note:
         note = f"{note}, at a gap of {high - low:.3g}"
-    return Solution(plans.vectors, plans.actions, low, high, not note, "vectors", note)
+    return Solution(
+        plans.vectors, plans.actions, low, high, not note, "vectors", note, settled=settled
+    )
 
 
 def exact_horizon(model: TabularPOMDP, horizon: SupportsIndex, settings: SolveSettings) -> Solution:

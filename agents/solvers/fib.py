@@ -18,12 +18,12 @@ from imm_rl.envs.model import FloatArray, TabularPOMDP
 
 def solve(model: TabularPOMDP, settings: SolveSettings) -> Solution:
     """Iterates from QMDP down; upper bound max_a Σ_s b0(s) α_a(s)."""
-    vectors, converged = informed_vectors(model, settings)
+    vectors, settled = informed_vectors(model, settings)
     upper = float((vectors @ model.initial).max())
     settings.report(None, upper, model.n_actions)
-    note = "" if converged else f"stopped by the time limit of {settings.time_limit:g} s"
+    note = "" if settled else settings.clock_note
     actions = np.arange(model.n_actions)
-    return Solution(vectors, actions, None, upper, converged, "vectors", note)
+    return Solution(vectors, actions, None, upper, settled, "vectors", note, settled=settled)
 
 
 def informed_vectors(

@@ -11,10 +11,11 @@ from __future__ import annotations
 import numpy as np
 import scipy.sparse as sp
 
-from imm_rl.agents.restricted.vector_values import Beliefs, VectorValues
+from imm_rl.agents.restricted.vector_values import VectorValues
 from imm_rl.agents.solvers.base import IntArray
 from imm_rl.agents.solvers.dynamics import Dynamics
 from imm_rl.agents.solvers.pruning import undominated
+from imm_rl.envs.belief_filter import Beliefs
 from imm_rl.envs.model import FloatArray, TabularPOMDP
 
 TABLE_ENTRIES = 20_000_000
@@ -50,13 +51,10 @@ class LookAhead:
     ) -> None:
         self._model = model
         self._values = values
-        self._seen = [sp.csc_array(model.observation_of(a)) for a in range(model.n_actions)]
-        for columns in self._seen:
-            columns.eliminate_zeros()
+        self._seen = [_columns(model, action) for action in range(model.n_actions)]
         self._table: FloatArray | None = None
         if isinstance(vectors, np.ndarray):
-            pairs = sum(int((np.diff(columns.indptr) > 0).sum()) for columns in self._seen)
-            fits = pairs * vectors.size <= TABLE_ENTRIES
+            fits = possible_pairs(model) * vectors.size <= TABLE_ENTRIES
             if fits if table is None else table:
                 self._tabulate(Dynamics.whole(model), vectors)
 
@@ -105,6 +103,19 @@ class LookAhead:
         self._table = np.ascontiguousarray(np.concatenate(columns))
         counts = np.array([len(part) for part in columns])
         self._blocks = _blocks(np.cumsum(counts) - counts, len(self._table))
+
+
+def possible_pairs(model: TabularPOMDP) -> int:
+    """How many (action, observation) pairs some state makes possible: what a look-ahead sums over."""
+    counts = (np.diff(_columns(model, action).indptr) for action in range(model.n_actions))
+    return sum(int(np.count_nonzero(count)) for count in counts)
+
+
+def _columns(model: TabularPOMDP, action: int) -> sp.csc_array:
+    """O[a, ·, ·] (S, O) by observation, possible ones alone."""
+    columns = sp.csc_array(model.observation_of(action))
+    columns.eliminate_zeros()
+    return columns
 
 
 def _scaled(rows: sp.csr_array, factors: FloatArray) -> sp.csr_array:

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -33,15 +32,7 @@ PROBES = 8
 """About so many states of a set are looked up before it is compared with a region."""
 
 LARGEST_SHARE = 0.5
-"""A model also stays whole when its largest region but the first has more than this of the states."""
-
-
-class Support(NamedTuple):
-    """Where a region leads by one action and observation: the states (n,) possible then."""
-
-    action: int
-    observation: int
-    states: IntArray
+"""Models with a region, other than the first, of more than this share of the states stay whole, too."""
 
 
 class Regions:
@@ -94,7 +85,7 @@ def find_regions(model: TabularPOMDP) -> Regions:
     while grown < len(found):
         for following in reach.supports(found.sets[grown]):
             pairs += 1
-            heapq.heappush(waiting, (-following.states.size, pairs, following.states))
+            heapq.heappush(waiting, (-following.size, pairs, following))
         grown += 1
         while waiting and grown == len(found):
             states = heapq.heappop(waiting)[2]
@@ -115,14 +106,14 @@ class Reach:
         self._next = [_pattern(model.transition_of(a)) for a in actions]
         self._seen = [_pattern(model.observation_of(a)) for a in actions]
 
-    def supports(self, states: IntArray) -> Iterator[Support]:
-        """What follows from beliefs over these states."""
-        for action, (moves, sights) in enumerate(zip(self._next, self._seen, strict=True)):
+    def supports(self, states: IntArray) -> Iterator[IntArray]:
+        """For each action and observation that is possible at these states, those (n,) possible then."""
+        for moves, sights in zip(self._next, self._seen, strict=True):
             reached = np.unique(moves[states].indices)
             possible = sp.csc_array(sights[reached])
             for observation in np.flatnonzero(np.diff(possible.indptr)):
                 part = slice(possible.indptr[observation], possible.indptr[observation + 1])
-                yield Support(action, int(observation), reached[np.sort(possible.indices[part])])
+                yield reached[np.sort(possible.indices[part])]
 
 
 def _pattern(matrix: np.ndarray | sp.csr_array) -> sp.csr_array:

@@ -48,10 +48,10 @@ def solve(model: TabularPOMDP, settings: SolveSettings) -> Solution:
     """Alpha vectors with proven bounds of the optimal value at b0.
 
     Stops when the bounds meet (converged), when they no longer improve, or by the clock. Only in the
-    last case the result depends on the machine's speed.
+    last case, or where FIB did not settle, the result depends on the machine's speed.
     """
     rng = np.random.default_rng(settings.seed)
-    informed, _ = informed_vectors(model, settings, share=0.3)
+    informed, settled = informed_vectors(model, settings, share=0.3)
     dynamics = Dynamics(model, settings.regions)
     lower, upper = LowerBound(dynamics), UpperBound(dynamics, informed)
     beliefs = BeliefSet(dynamics)
@@ -82,7 +82,7 @@ def solve(model: TabularPOMDP, settings: SolveSettings) -> Solution:
             note = f"stopped after {rounds} rounds, as the bounds no longer improved"
             break
     consolidated(dynamics, lower, beliefs, rng, settings, high=high)
-    return finished(lower, high, note)
+    return finished(lower, high, note)._replace(settled=settled)
 
 
 class _Search:

@@ -39,9 +39,8 @@ class _Patch:
         self.values = np.empty(0)
         self.successors = np.empty((0, n_states))
         self.informed = np.empty(0)  # FIB at the successors
-        self.slots = np.empty(
-            0, dtype=np.int64
-        )  # where each stands among the successors of all rows
+        # Where each stands among the successors of all rows.
+        self.slots = np.empty(0, dtype=np.int64)
         self.ratios = np.empty((0, 0))
 
     def at(self, beliefs: FloatArray) -> FloatArray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import imm_rl
 from imm_rl.agents.solvers import exact, incremental_pruning
 from imm_rl.agents.solvers.base import SolveProgress, SolveSettings
 from imm_rl.agents.solvers.incremental_pruning import IncrementalPruning
-from imm_rl.envs.model import TabularPOMDP
+from imm_rl.envs.model import FloatArray, TabularPOMDP
 from imm_rl.errors import InvalidInputError
 
 TIGER = imm_rl.make("tiger").model
@@ -49,36 +50,15 @@ def test_exact_horizon_gives_the_known_values_of_tiger(horizon: int, value: floa
         assert len(solution.vectors) == 27
 
 
-def test_exact_horizon_agrees_with_pomdp_py() -> None:
-    oracle = pytest.importorskip(
-        "pomdp_py.algorithms.value_function", reason="pomdp-py is not installed"
-    )
-
-    class Table:
-        """What pomdp-py asks of a model, answered from arrays."""
-
-        def __init__(self, table: np.ndarray) -> None:
-            self.table = table
-
-        def probability(self, outcome: int, *given: int) -> float:
-            return float(self.table[(*given, outcome)])
-
-        def sample(self, state: int, action: int, _: int) -> float:
-            return float(self.table[state, action])
-
-    states, actions = [0, 1], [0, 1, 2]
-    # pomdp-py asks T.probability(s', s, a) and O.probability(o, s', a).
-    moves, seen = Table(TIGER.transition), Table(np.stack(TIGER.observation).transpose(1, 0, 2))
-    rewards = Table(TIGER.reward)
+def test_exact_horizon_agrees_with_pomdp_py(
+    pomdp_py_value: Callable[[TabularPOMDP, FloatArray, int], float],
+) -> None:
     for horizon in range(1, 5):
         solution = exact.exact_horizon(TIGER, horizon, limits())
         for p in (0.5, 0.15, 0.01, 1.0):
-            start = {0: p, 1: 1.0 - p}
-            value = oracle.value(
-                start, states, actions, states, moves, seen, rewards, 0.95, horizon=horizon
-            )
-            found = (solution.vectors @ np.array([p, 1.0 - p])).max()
-            assert found == pytest.approx(value, abs=1e-6)
+            belief = np.array([p, 1.0 - p])
+            value = pomdp_py_value(TIGER, belief, horizon)
+            assert (solution.vectors @ belief).max() == pytest.approx(value, abs=1e-6)
 
 
 def test_exact_horizon_counts_plainly_without_discount() -> None:

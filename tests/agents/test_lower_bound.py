@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -96,54 +97,36 @@ def test_backup_equals_its_definition(
         assert value == pytest.approx(plans[best] @ b)
 
 
-def test_backups_agree_with_pomdp_py() -> None:
-    oracle = pytest.importorskip(
-        "pomdp_py.algorithms.value_function", reason="pomdp-py is not installed"
-    )
-
-    class Table:
-        """What pomdp-py asks of a model, answered from arrays."""
-
-        def __init__(self, table: np.ndarray) -> None:
-            self.table = table
-
-        def probability(self, outcome: int, *given: int) -> float:
-            return float(self.table[(*given, outcome)])
-
-        def sample(self, state: int, action: int, _: int) -> float:
-            return float(self.table[state, action])
-
+def test_backups_agree_with_pomdp_py(
+    pomdp_py_value: Callable[[TabularPOMDP, FloatArray, int], float],
+) -> None:
     rng = np.random.default_rng(5)
     transition = rng.dirichlet(np.ones(2), size=(2, 2))
     observation = rng.dirichlet(np.ones(2), size=(2, 2))
     model = TabularPOMDP(transition, observation, rng.normal(size=(2, 2)), [0.3, 0.7], 0.9)
-    every = [0, 1]
-    # pomdp-py asks T.probability(s', s, a) and O.probability(o, s', a).
-    seen = Table(observation.transpose(1, 0, 2))
-    moves, rewards = Table(model.transition), Table(model.reward)
-    start = dict(enumerate(model.initial))
     reachable = [model.initial]
     for horizon in range(1, 4):
-        value = oracle.value(start, every, every, every, moves, seen, rewards, 0.9, horizon=horizon)
         vectors = np.zeros((1, 2))
         for _ in range(horizon):
             vectors = Backup(Dynamics(model), 0, [vectors])(np.array(reachable)).vectors
+        value = pomdp_py_value(model, model.initial, horizon)
         assert (vectors @ model.initial).max() == pytest.approx(value)
         reachable += [
             belief_filter.update(b, a, o, model)
-            for b, a, o in itertools.product(list(reachable), every, every)
+            for b, a, o in itertools.product(list(reachable), range(2), range(2))
         ]
 
 
 @pytest.mark.parametrize("name", ["rocksample(4,4)", "tag"])
-def test_backups_by_region_are_the_whole_ones(name: str) -> None:
+def test_backups_by_region_are_the_whole_ones(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr(backup_module, "TABLE_ENTRIES", 0)  # the whole model's are untabulated too
     model = imm_rl.make(name).model
     dynamics, whole = Dynamics(model), Dynamics.whole(model)
     assert len(dynamics) > 16
     rng = np.random.default_rng(1)
     vectors = rng.normal(size=(6, model.n_states))
     parts = [np.ascontiguousarray(vectors[:, region.states]) for region in dynamics.regions]
-    flat = Backup(whole, 0, [vectors], table=False)
+    flat = Backup(whole, 0, [vectors])
     for region in (0, 1, 7, len(dynamics) - 1):
         here = dynamics.regions[region]
         beliefs = rng.dirichlet(np.full(len(here.states), 0.5), size=9)

@@ -15,6 +15,7 @@ import pytest
 import imm_rl
 from imm_rl.agents import AlphaVectorPolicy, solve, solver_names
 from imm_rl.agents.solvers.base import Solution, SolveSettings
+from imm_rl.agents.solvers.fib import informed_vectors
 from imm_rl.envs.model import TabularPOMDP
 from imm_rl.errors import InvalidInputError
 
@@ -196,6 +197,25 @@ def test_solve_does_not_cache_what_stopped_to_leave_time_for_its_policy(
     policy = solve(TIGER, "sarsop", time_limit=60.0)
     assert policy.notes[0].startswith("stopped ")
     assert cache.exists() == (not by_clock)
+
+
+@pytest.mark.parametrize("settled", [True, False])
+@pytest.mark.parametrize(
+    ("method", "converges"), [("exact", True), ("pbvi", False), ("sarsop", True)]
+)
+def test_solve_does_not_cache_what_starts_from_a_bound_that_the_clock_cut(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, method: str, converges: bool, settled: bool
+) -> None:
+    # Of FIB's share of the time nothing is left; there is enough for all that follows.
+    def informed(model: TabularPOMDP, settings: SolveSettings, *, share: float) -> Any:
+        return informed_vectors(model, settings, share=share if settled else 0.0)
+
+    monkeypatch.setattr(f"imm_rl.agents.solvers.{method}.informed_vectors", informed)
+    policy = solve(TIGER, method, time_limit=60.0)
+    assert policy.converged == converges
+    cut = "FIB did not settle in its share of the time limit of 60 s"
+    assert (cut in policy.notes) == (not settled)
+    assert cache.exists() == settled
 
 
 def test_solve_caches_what_stopped_short_of_its_precision_by_itself(

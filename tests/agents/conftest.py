@@ -1,0 +1,48 @@
+"""An oracle that several tests of solvers share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from imm_rl.envs.model import FloatArray, TabularPOMDP
+
+
+class Table:
+    """What pomdp-py asks of a model, answered from arrays."""
+
+    def __init__(self, table: Any) -> None:
+        self.table = np.asarray(table)
+
+    def probability(self, outcome: int, *given: int) -> float:
+        return float(self.table[(*given, outcome)])
+
+    def sample(self, state: int, action: int, _: int) -> float:
+        return float(self.table[state, action])
+
+
+@pytest.fixture
+def pomdp_py_value() -> Callable[[TabularPOMDP, FloatArray, int], float]:
+    """The value of a belief (S,) in a dense model over a horizon, as pomdp-py computes it."""
+    oracle = pytest.importorskip(
+        "pomdp_py.algorithms.value_function", reason="pomdp-py is not installed"
+    )
+
+    def value(model: TabularPOMDP, belief: FloatArray, horizon: int) -> float:
+        found = oracle.value(
+            dict(enumerate(belief)),
+            list(range(model.n_states)),
+            list(range(model.n_actions)),
+            list(range(model.n_observations)),
+            Table(model.transition),  # asked for probability(s', s, a)
+            Table(np.stack(model.observation).transpose(1, 0, 2)),  # probability(o, s', a)
+            Table(model.reward),
+            model.discount,
+            horizon=horizon,
+        )
+        return float(found)
+
+    return value
