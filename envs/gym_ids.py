@@ -20,11 +20,14 @@ if TYPE_CHECKING:
     from imm_rl.envs.vector import TabularVectorEnv
 
 
+NAMESPACE = "imm_rl"
+
+
 def env_id(name: str, view: View) -> str:
     """The Gymnasium id of a view: "crying-baby", "pomdp" gives imm_rl/CryingBaby-POMDP-v0."""
     parts = re.split(r"[^A-Za-z0-9.]+", name)
     title = "".join(part[:1].upper() + part[1:] for part in parts)
-    return f"imm_rl/{title}-{view.upper()}-v0"
+    return f"{NAMESPACE}/{title}-{view.upper()}-v0"
 
 
 def register_all() -> None:
@@ -50,7 +53,7 @@ def make_view(
     problem: str, view: View, render_mode: RenderMode | None = None, **options: Any
 ) -> TabularEnv:
     """What `gymnasium.make` calls."""
-    pair = registry.make(problem, **options)
+    pair = registry.tabular(registry.make(problem, **options))
     return pair.mdp(render_mode) if view == "mdp" else pair.pomdp(render_mode)
 
 
@@ -58,4 +61,4 @@ def make_vector_view(
     num_envs: int, problem: str, view: View, render_mode: RenderMode | None = None, **options: Any
 ) -> TabularVectorEnv:
     """What `gymnasium.make_vec` calls."""
-    return registry.make(problem, **options).vector(num_envs, view, render_mode)
+    return registry.tabular(registry.make(problem, **options)).vector(num_envs, view, render_mode)

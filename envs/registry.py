@@ -1,33 +1,35 @@
-"""`make`: from a text to an `EnvPair`; and the names that are known. Users and the command line call it.
+"""`make`: from a text to an environment pair; and the names that are known. Users and the CLI call it.
 
-A spec is one of
+A spec of a tabular problem, an `EnvPair`, is one of
     tiger                          a registered name,
     grid(size=7, variance=0.2)     the same with options: literal values only,
     rocksample(7, 8)               values without a name are the first options, in their order,
     models/tag.POMDP               a Cassandra file (option max_steps),
     package.module:factory         a Python callable that returns an EnvPair or a TabularPOMDP,
-    pomdp_py:tiger                 a problem of pomdp_py, or pomdp_py:module:factory for another.
+    pomdp_py:tiger                 a problem of pomdp_py, or pomdp_py:module:factory for another;
+and one of a `FeaturePair`
+    CartPole-v1(observe=[2, 3])    a Gymnasium id, with what the restricted view sees and other options,
+    ale_py:ALE/Pong-v5             the same, of a module that registers it when imported,
+    package.module:factory         a callable that returns a FeaturePair or makes a Gymnasium environment.
+`observe` is a list of indices of the flattened observation or a function, in a text 'module:function'.
 Options stand in the text or are given as keywords.
 """
 
 from __future__ import annotations
 
 import ast
-import difflib
-import importlib
 import inspect
 import re
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
+from imm_rl.envs import factories
+from imm_rl.envs.factories import CALLABLE, Factory
 from imm_rl.errors import InvalidInputError, invalid, unknown_name
 
 if TYPE_CHECKING:  # models and pairs are imported when one is made: names are asked for often
-    from imm_rl.envs.model import TabularPOMDP
+    from imm_rl.envs.feature_pair import FeaturePair
     from imm_rl.envs.pair import EnvPair
-
-Factory: TypeAlias = Callable[..., "EnvPair | TabularPOMDP"]
 
 _FACTORIES: dict[str, Factory | str] = {  # text: looked up when first made
     "1d": "imm_rl.envs.one_d:one_d",
@@ -50,14 +52,13 @@ _FACTORIES: dict[str, Factory | str] = {  # text: looked up when first made
 }
 
 _FORMS = (
-    "Give a registered name, name(value, option=value), a path to a .POMDP file or module:factory; "
-    "option values are plain numbers, text in quotes, True, False, None or lists of these"
+    "Give a registered name, name(value, option=value), a path to a .POMDP file, a Gymnasium id, "
+    "id-v0(observe=[0, 1]), or module:factory; option values are plain numbers, text in quotes, True, "
+    "False, None or lists of these"
 )
-_FILE_OPTIONS = ("max_steps",)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
-_CALLABLE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 _POMDP_PY = "pomdp_py:"
-_GYMNASIUM_ID = re.compile(r"(?:[\w:-]+/)?[\w:.-]+-v\d+")
+_GYMNASIUM_ID = re.compile(r"(?:[A-Za-z_][\w.]*:)?(?:[\w:-]+/)?[\w:.-]+-v\d+")
 
 
 def names() -> tuple[str, ...]:
@@ -100,12 +101,14 @@ def options(name: str) -> dict[str, Any]:
     }
 
 
-def make(spec: str | Path, **options: Any) -> EnvPair:
+def make(spec: str | Path, **options: Any) -> EnvPair | FeaturePair:
     """Builds the pair that a text describes; the forms are listed at the top of this module.
 
     Args:
         spec: The text; a path may be a `Path`.
-        options: Options of the problem, as if they stood in the text.
+        options: Options of the problem, as if they stood in the text. Of a Gymnasium environment:
+            `observe`, what the restricted view sees (`imm_rl.envs.features.Features`); the others go to
+            `gymnasium.make`.
 
     Raises:
         InvalidInputError: The name, an option or its value is wrong (with the nearest match), the
@@ -116,14 +119,43 @@ def make(spec: str | Path, **options: Any) -> EnvPair:
     if twice:
         raise invalid(f"option {twice[0]!r}", "be given once", f"in {spec!r} and as a keyword")
     given.update(options)
-    own = _is_callable(target)
-    if _GYMNASIUM_ID.fullmatch(target) or ("observe" in given and not own):
-        raise _not_tabular(target)
-    if target.lower().endswith(".pomdp"):
-        pair = _from_file(target, given)
+    if "observe" in given:
+        given["observe"] = _plain(given["observe"])
+    pair: EnvPair | FeaturePair
+    if _GYMNASIUM_ID.fullmatch(target):
+        from imm_rl.envs import gymnasium_pairs
+
+        others, observe = factories.apart(given)
+        pair = gymnasium_pairs.of_id(target, others, observe)
+    elif target.lower().endswith(".pomdp"):
+        pair = factories.from_file(target, given)
     else:
-        pair = _built(target, _found(target), given)
+        pair = factories.built(target, _found(target), given, own=_is_callable(target))
     return pair.with_spec(_text(target, given))
+
+
+def tabular(pair: object, user: str = "what was asked for") -> EnvPair:
+    """Returns pair where it is an `EnvPair`: for those who need a model.
+
+    Args:
+        pair: What `make` gave.
+        user: Who needs the model, for the error, e.g. "imm-rl solve".
+
+    Raises:
+        InvalidInputError: pair is a `FeaturePair`, which has no model, or no pair at all.
+    """
+    from imm_rl.envs.feature_pair import FeaturePair
+    from imm_rl.envs.pair import EnvPair
+
+    if isinstance(pair, EnvPair):
+        return pair
+    if isinstance(pair, FeaturePair):
+        raise InvalidInputError(
+            f"{pair.name} is a Gymnasium environment without a tabular model, and {user} needs one. "
+            f"Train on it with PPO or A2C, or name a tabular problem: {', '.join(names())}."
+        )
+    remedy = "Make one with imm_rl.make('tiger') or imm_rl.EnvPair('name', model)"
+    raise invalid("pair", "be an EnvPair", pair, remedy)
 
 
 def parse(spec: str) -> tuple[str, dict[str, Any]]:
@@ -152,8 +184,6 @@ def parse(spec: str) -> tuple[str, dict[str, Any]]:
 
 def _bound(target: str, values: list[Any], given: dict[str, Any]) -> dict[str, Any]:
     """The options, those given by their place first."""
-    if _GYMNASIUM_ID.fullmatch(target):
-        raise _not_tabular(target)
     names = _option_names(target)
     if len(values) > len(names):
         room = f"have at most {len(names)} ({', '.join(names)})" if names else "have names"
@@ -167,8 +197,10 @@ def _bound(target: str, values: list[Any], given: dict[str, Any]) -> dict[str, A
 
 def _option_names(target: str) -> list[str]:
     """The options of a target in the order of its factory; those it takes besides have no place."""
+    if _GYMNASIUM_ID.fullmatch(target):
+        return []
     if target.lower().endswith(".pomdp"):
-        return list(_FILE_OPTIONS)
+        return list(factories.FILE_OPTIONS)
     parameters = inspect.signature(_found(target)).parameters.values()
     return [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
 
@@ -180,8 +212,15 @@ def _text(target: str, given: dict[str, Any]) -> str:
     text = f"{target}({', '.join(f'{key}={value!r}' for key, value in given.items())})"
     try:
         return text if parse(text) == (target, given) else ""
-    except InvalidInputError:
+    except ValueError:  # InvalidInputError; or an array, whose comparison has no one truth
         return ""
+
+
+def _plain(observe: Any) -> Any:
+    """Indices in a form that a text can hold; a function as it is."""
+    if isinstance(observe, range):
+        return list(observe)
+    return observe.tolist() if hasattr(observe, "tolist") else observe
 
 
 def _literals(call_text: str) -> tuple[list[Any], dict[str, Any]]:
@@ -197,7 +236,7 @@ def _literals(call_text: str) -> tuple[list[Any], dict[str, Any]]:
 
 
 def _is_callable(target: str) -> bool:
-    return bool(_CALLABLE.fullmatch(target)) or target.startswith(_POMDP_PY)
+    return bool(CALLABLE.fullmatch(target)) or target.startswith(_POMDP_PY)
 
 
 def _found(target: str) -> Factory:
@@ -206,75 +245,19 @@ def _found(target: str) -> Factory:
 
 def _factory(name: str) -> Factory:
     if name not in _FACTORIES:
+        from imm_rl.envs import gymnasium_pairs
+
+        newest = gymnasium_pairs.versioned(name)
+        if newest is not None:
+            raise InvalidInputError(f"unknown environment {name!r}. Did you mean {newest!r}?")
         raise unknown_name("environment", name, _FACTORIES)
     factory = _FACTORIES[name]
-    return _imported(factory) if isinstance(factory, str) else factory
+    return factories.imported(factory) if isinstance(factory, str) else factory
 
 
 def _callable(target: str) -> Factory:
     if not target.startswith(_POMDP_PY):
-        return _imported(target)
+        return factories.imported(target)
     from imm_rl.envs import pomdp_py_problems
 
-    return pomdp_py_problems.factory(target, _imported)
-
-
-def _imported(target: str) -> Factory:
-    module_name, _, attribute = target.partition(":")
-    try:
-        module = importlib.import_module(module_name)
-    except ImportError as error:
-        raise InvalidInputError(
-            f"cannot import {module_name!r} of environment {target!r}: {error}. "
-            "Give module:factory with a module that Python can import from here."
-        ) from error
-    value: Any = module
-    for part in attribute.split("."):
-        if not hasattr(value, part):
-            close = difflib.get_close_matches(part, dir(value), n=1)
-            hint = f" Did you mean {close[0]!r}?" if close else ""
-            raise InvalidInputError(f"module {module_name!r} has no factory {attribute!r}.{hint}")
-        value = getattr(value, part)
-    if not callable(value):
-        raise invalid(target, "be callable", value)
-    return value  # type: ignore[no-any-return]
-
-
-def _built(target: str, factory: Factory, given: dict[str, Any]) -> EnvPair:
-    from imm_rl.envs.model import TabularPOMDP
-    from imm_rl.envs.pair import EnvPair
-
-    signature = inspect.signature(factory)
-    if not any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values()):
-        for key in given:
-            if key not in signature.parameters:
-                raise unknown_name(f"option of environment {target}", key, signature.parameters)
-    try:
-        signature.bind(**given)
-    except TypeError as error:  # an option without default that was not given
-        raise InvalidInputError(f"environment {target!r} cannot be built: {error}.") from None
-    built = factory(**given)
-    if isinstance(built, TabularPOMDP):
-        return EnvPair(target.rpartition(":")[2], built)
-    if not isinstance(built, EnvPair):
-        raise invalid(target, "return an EnvPair or a TabularPOMDP", type(built).__name__)
-    return built
-
-
-def _from_file(path: str, given: dict[str, Any]) -> EnvPair:
-    from imm_rl.envs.model import TabularPOMDP
-    from imm_rl.envs.pair import EnvPair
-
-    for key in given:
-        if key not in _FILE_OPTIONS:
-            raise unknown_name("option of a .POMDP file", key, _FILE_OPTIONS)
-    if not Path(path).is_file():
-        raise invalid("environment", "be a .POMDP file that exists", path)
-    return EnvPair(Path(path).stem, TabularPOMDP.load(path), source=path, **given)
-
-
-def _not_tabular(target: str) -> InvalidInputError:
-    return InvalidInputError(
-        f"{target!r}: Gymnasium ids and the option observe= are not served yet, only tabular problems "
-        f"are: a registered name ({', '.join(names())}), a .POMDP file or module:factory."
-    )
+    return pomdp_py_problems.factory(target, factories.imported)

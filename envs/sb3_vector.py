@@ -14,12 +14,40 @@ import numpy.typing as npt
 from stable_baselines3.common.vec_env import VecEnv, VecMonitor
 
 from imm_rl.envs.vector import TabularVectorEnv
-from imm_rl.errors import InvalidInputError
+from imm_rl.errors import InvalidInputError, invalid
 
 
 def monitored(vector: TabularVectorEnv) -> VecMonitor:
     """The face with SB3's episode statistics, without which no `rollout/ep_rew_mean` is logged."""
     return VecMonitor(TabularSB3VecEnv(vector))
+
+
+def vector_state(env: VecEnv) -> dict[str, np.ndarray] | None:
+    """Where an environment that `monitored` made stands, running returns included; None for others."""
+    if not _is_ours(env):
+        return None
+    return {
+        **env.venv.vector.state(),
+        "episode_returns": np.array(env.episode_returns),
+        "episode_lengths": np.array(env.episode_lengths),
+    }
+
+
+def restore_vector(env: VecEnv, state: dict[str, np.ndarray]) -> None:
+    """Puts an environment that `monitored` made where `state` says.
+
+    Raises:
+        InvalidInputError: It is another kind of environment, or has another number of copies.
+    """
+    if not _is_ours(env):
+        raise invalid("env", "be made by EnvPair.sb3_vector", type(env).__name__)
+    env.venv.vector.restore(state)
+    env.episode_returns = np.array(state["episode_returns"])
+    env.episode_lengths = np.array(state["episode_lengths"])
+
+
+def _is_ours(env: VecEnv) -> bool:
+    return isinstance(env, VecMonitor) and isinstance(env.venv, TabularSB3VecEnv)
 
 
 class TabularSB3VecEnv(VecEnv):

@@ -8,6 +8,7 @@ next episode's first, the last one is in `infos["final_obs"]`.
 
 from __future__ import annotations
 
+import json
 from typing import Any, TypeAlias
 
 import gymnasium
@@ -129,6 +130,39 @@ class TabularVectorEnv(VectorEnv[IntArray, IntArray, Any]):
         if done.any():
             infos = self._restart(done)
         return self._outputs(), step.rewards, step.terminated, truncated, infos
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Where every copy and both streams stand, as arrays; `restore` goes on from there.
+
+        Raises:
+            InvalidInputError: reset was never called.
+        """
+        streams = [stream.bit_generator.state for stream in self._generators()]
+        return {
+            "states": np.array(self._current()),
+            "observations": np.array(self._observations),
+            "actions": np.array(self._actions),
+            "steps": np.array(self._steps),
+            "streams": np.array(json.dumps(streams)),
+        }
+
+    def restore(self, state: dict[str, np.ndarray]) -> None:
+        """Puts every copy and both streams where `state` says; the next step is that of then.
+
+        Raises:
+            InvalidInputError: The state is of another number of copies.
+        """
+        if state["states"].shape != (self.num_envs,):
+            raise invalid("state", f"be of {self.num_envs} copies", state["states"].shape)
+        streams = []
+        for saved in json.loads(str(state["streams"])):
+            stream = np.random.default_rng(0)
+            stream.bit_generator.state = saved
+            streams.append(stream)
+        self._np_random, self._streams = streams[0], (streams[0], streams[1])
+        self._states = np.array(state["states"])
+        self._observations = np.array(state["observations"])
+        self._actions, self._steps = np.array(state["actions"]), np.array(state["steps"])
 
     def render(self) -> tuple[Any, ...]:
         """One frame a copy, as `TabularEnv.render` draws it.

@@ -174,7 +174,7 @@ def test_make_calls_a_factory_that_returns_a_model_or_a_pair(module: str) -> Non
         ),
         ("grid(3, sise=4)", "unknown option of environment grid 'sise'. Did you mean 'size'"),
         ("tigr(3)", "unknown environment 'tigr'. Did you mean 'tiger'"),
-        ("CartPole-v1(3)", "'CartPole-v1': Gymnasium ids"),
+        ("CartPole-v1(3)", r"values of environment CartPole-v1 must have names; received \[3\]"),
         ("missing.POMDP(3)", "must be a .POMDP file that exists; received 'missing.POMDP'"),
         ("missing.POMDP(3, 4)", r"must have at most 1 \(max_steps\); received \[3, 4\]"),
         ("grid(size=3, size=4)", "must be of the form"),
@@ -183,16 +183,17 @@ def test_make_calls_a_factory_that_returns_a_model_or_a_pair(module: str) -> Non
         ("grid(size=3)(size=4)", "must be of the form"),
         ("grid(size=3).x", "must be of the form"),
         ("grid)", "must be of the form"),
-        ("missing.POMDP", "must be a .POMDP file that exists; received 'missing.POMDP'"),
-        ("CartPole-v1", "'CartPole-v1': Gymnasium ids .* not served yet.*only tabular problems"),
-        ("imm_rl/Tiger-MDP-v0", "Gymnasium ids .* not served yet"),
-        ("CartPole-v1(observe=[2, 3])", "'CartPole-v1': Gymnasium ids and the option observe="),
-        ("tiger(observe=[0])", "'tiger': Gymnasium ids and the option observe="),
+        (
+            "tiger(observe=[0])",
+            "'tiger' has no option observe: what its restricted view sees is part",
+        ),
+        ("tigr(observe=[0])", "unknown environment 'tigr'. Did you mean 'tiger'"),
+        ("missing.POMDP", "must be a .POMDP file that exists"),
         ("no_such_module:thing", "cannot import 'no_such_module' of environment"),
         ("imm_rl.envs.tiger:tigr", "has no factory 'tigr'. Did you mean 'tiger'"),
         ("imm_rl.envs.tiger:xyz", "module 'imm_rl.envs.tiger' has no factory 'xyz'."),
         ("math:pi", "math:pi must be callable"),
-        ("os:getcwd", "os:getcwd must return an EnvPair or a TabularPOMDP; received 'str'"),
+        ("os:getcwd", "os:getcwd must return an EnvPair, a TabularPOMDP, a FeaturePair or.*'str'"),
         ("json:dumps", "'json:dumps' cannot be built: missing a required argument: 'obj'"),
     ],
 )
@@ -223,16 +224,13 @@ def test_parse_gives_values_their_names() -> None:
     assert registry.parse("grid(5, max_steps=9)") == ("grid", {"size": 5, "max_steps": 9})
 
 
-def test_make_refuses_observe_as_a_keyword_too() -> None:
-    with pytest.raises(InvalidInputError, match="only tabular problems are"):
-        make("CartPole-v1", observe=[2, 3])
-
-
 def test_make_refuses_options_a_file_does_not_have(file: Path) -> None:
     with pytest.raises(
         InvalidInputError, match=r"option of a .POMDP file 'max_step'. Did you mean"
     ):
         make(file, max_step=3)
+    with pytest.raises(InvalidInputError, match="has no option observe"):
+        make(file, observe=[0])
 
 
 def test_register_makes_a_problem_known_here_and_to_gymnasium(registered: Any) -> None:
