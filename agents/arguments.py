@@ -13,6 +13,7 @@ from imm_rl.agents.restricted.named import named_policy
 from imm_rl.agents.settings import ReinforceSettings, is_whole
 from imm_rl.agents.solvers.mdp import endless_state
 from imm_rl.envs.pair import EnvPair
+from imm_rl.envs.registry import tabular
 from imm_rl.errors import InvalidInputError, invalid, unknown_name
 from imm_rl.schedules import PaperRatio, Schedule, parse
 
@@ -79,11 +80,8 @@ def _is_zero(schedule: Schedule) -> bool:
 
 
 def checked_pair(pair: Any) -> EnvPair:
-    """An `EnvPair`, and nothing that looks like one."""
-    if not isinstance(pair, EnvPair):
-        remedy = "Make one with imm_rl.make('tiger') or imm_rl.EnvPair('name', model)"
-        raise invalid("pair", "be an EnvPair", pair, remedy)
-    return pair
+    """An `EnvPair`, and nothing that looks like one; a `FeaturePair` has no model to train on."""
+    return tabular(pair, "IMMReinforce")
 
 
 def checked_settings(settings: Any) -> ReinforceSettings:

@@ -31,6 +31,19 @@ def load_checkpoint(agent: IMMReinforce, path: str | Path) -> None:
     """Puts an agent of the same making where the checkpoint says; or leaves it as it is and raises.
 
     Raises:
+        InvalidInputError: See `read_checkpoint`.
+    """
+    restore_agent(agent, read_checkpoint(path, identity(agent)))
+
+
+def read_checkpoint(path: str | Path, mine: dict[str, Any]) -> dict[str, np.ndarray]:
+    """The arrays of a checkpoint, if it is of an agent of the same making.
+
+    Args:
+        path: An `.npz` with an entry `identity`, JSON of what must be the same.
+        mine: What it is here.
+
+    Raises:
         InvalidInputError: Not such a file, or a file of another agent (other pair, seeds, weights,
             settings or restricted policy; the error says which).
     """
@@ -42,14 +55,13 @@ def load_checkpoint(agent: IMMReinforce, path: str | Path) -> None:
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         reason = str(error).split(". ")[0]  # NumPy goes on with advice on pickles
         raise InvalidInputError(f"{path} is no checkpoint of an agent: {reason}.") from None
-    mine = identity(agent)
     other = [name for name in mine if made.get(name) != mine[name]]
     if other:
         raise InvalidInputError(
             f"{path} is a checkpoint of another agent: {other[0]} was {made.get(other[0])!r} and is "
             f"{mine[other[0]]!r}."
         )
-    restore_agent(agent, state)
+    return state
 
 
 def identity(agent: IMMReinforce) -> dict[str, Any]:

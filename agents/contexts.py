@@ -68,6 +68,9 @@ class ContextSource(Protocol):
     def contexts(self, rollout: Rollout) -> Contexts:
         """The contexts of the runs' update after this rollout."""
 
+    def restart(self) -> None:
+        """Every row starts an episode, whether or not its last one had ended."""
+
     def state(self) -> dict[str, np.ndarray]:
         """What a resumed run needs."""
 
@@ -92,8 +95,12 @@ def make_source(
     seeds: Sequence[int],
     n_variants: int,
     n_envs: int,
+    most: int | None = None,
 ) -> ContextSource:
     """The source that the settings `contexts` and `context_weight` name for this policy.
+
+    With `most`, which goes with a single run, at most so many beliefs of a rollout are kept, drawn at
+    random: enough where each update looks at a few of them only.
 
     Raises:
         InvalidInputError: The policy cannot be asked what a setting needs.
@@ -119,7 +126,7 @@ def make_source(
             )
         return ObservationContexts(pair, policy.observation_beliefs, policy.table, weigh, rows)  # type: ignore[attr-defined]
     if pair.observation_beliefs is None:
-        return FilteredContexts(pair, policy, weigh, rows)
+        return FilteredContexts(pair, policy, weigh, rows, most)
     beliefs = pair.observation_beliefs
     return ObservationContexts(pair, beliefs, probs_at(policy, beliefs), weigh, rows)
 
@@ -135,6 +142,11 @@ class Rows(NamedTuple):
         """Uniform numbers (T, R)."""
         drawn: FloatArray = self.streams.uniforms(1, n_steps, self.n_envs)[0]
         return drawn
+
+    def choice(self, n: int, most: int) -> IntArray:
+        """`most` different numbers below n, of the first run's stream."""
+        keys = self.streams.uniforms(1, 1, n)[0, 0]
+        return np.asarray(np.argpartition(keys, most)[:most])
 
 
 class ObservationContexts:
@@ -179,6 +191,10 @@ class ObservationContexts:
         self._last = after[-1]
         return seen
 
+    def restart(self) -> None:
+        """Nothing is seen yet in any row."""
+        self._last = np.full_like(self._last, NOTHING_SEEN)
+
     def state(self) -> dict[str, np.ndarray]:
         """Where the stream stands, and what each row saw last."""
         return {"stream": np.array(self._rows.streams.state()), "last": self._last.copy()}
@@ -192,29 +208,55 @@ class ObservationContexts:
 class FilteredContexts:
     """The Bayes filter along each run's own rollouts, carried from one rollout to the next."""
 
-    def __init__(self, pair: EnvPair, policy: RestrictedPolicy, weigh: Weigh, rows: Rows) -> None:
+    def __init__(
+        self,
+        pair: EnvPair,
+        policy: RestrictedPolicy,
+        weigh: Weigh,
+        rows: Rows,
+        most: int | None = None,
+    ) -> None:
         self._policy, self._weigh = policy, weigh
         self._filter = BeliefFilter(pair.restricted_model)
         self._sampler = pair.sampler
-        self._rows = rows
-        self._belief = self._filter.start(rows.n_runs * rows.n_envs)
+        self._rows, self._most = rows, most
+        self.restart()
+
+    def restart(self) -> None:
+        """Every row is at the start belief."""
+        self._belief = self._filter.start(self._rows.n_runs * self._rows.n_envs)
 
     def contexts(self, rollout: Rollout) -> Contexts:
-        """The belief before each action of the rollout, E·T of them a run."""
+        """The belief before each action of the rollout, E·T of them a run, or `most` of these."""
+        kept = self._kept(rollout.states.shape)
         uniforms = self._rows.uniforms(len(rollout.states))
         seen = self._sampler.observe(rollout.actions, rollout.next_states, uniforms)
         going: BoolArray = ~(rollout.terminated | rollout.truncated)
-        met = []  # T times (R, S)
-        for action, observation, on in zip(rollout.actions, seen, going, strict=True):
-            met.append(self._belief)
+        met = []  # T times (R, S), or those rows of it that are kept
+        for t, (action, observation, on) in enumerate(
+            zip(rollout.actions, seen, going, strict=True)
+        ):
+            if kept is None:
+                met.append(self._belief)
+            elif kept[t].size:
+                met.append(self._belief[kept[t]])
             self._belief = self._filter.follow(self._belief, action, observation, on)
-        beliefs = _run_by_run(met, self._rows.n_runs)
+        beliefs = _run_by_run(met, self._rows.n_runs) if kept is None else _of_one_run(met)
         targets = probs_at(self._policy, beliefs)
         weights = self._weigh(beliefs, targets)
         if targets.ndim == 2:  # of sparse beliefs
             targets = targets.reshape(self._rows.n_runs, -1, targets.shape[-1])
             weights = weights.reshape(self._rows.n_runs, -1)
         return Contexts(beliefs, targets, weights, weights.shape[1])
+
+    def _kept(self, shape: tuple[int, ...]) -> Sequence[IntArray] | None:
+        """The rows of each of T steps whose beliefs are kept; None for all of them."""
+        n_steps, n_rows = shape
+        if self._most is None or n_steps * n_rows <= self._most:
+            return None
+        chosen = np.zeros(n_steps * n_rows, dtype=bool)
+        chosen[self._rows.choice(n_steps * n_rows, self._most)] = True
+        return [np.flatnonzero(rows) for rows in chosen.reshape(shape)]
 
     def state(self) -> dict[str, np.ndarray]:
         """Where the stream stands, and the beliefs that the next rollout starts from."""
@@ -247,6 +289,13 @@ def _run_by_run(met: list[Beliefs], n_runs: int) -> Beliefs:
     return sp.csr_array(stacked(met)[by_row.reshape(-1)])
 
 
+def _of_one_run(met: list[Beliefs]) -> Beliefs:
+    """Lists of rows as (1, M, S), or as CSR (M, S)."""
+    if all(isinstance(beliefs, np.ndarray) for beliefs in met):
+        return np.concatenate(met)[None]  # type: ignore[arg-type]  # all are arrays
+    return stacked(met)
+
+
 class RestrictedRolloutContexts:
     """Beliefs that the restricted policy meets when it acts itself, drawn once from the model.
 
@@ -270,6 +319,9 @@ class RestrictedRolloutContexts:
     def contexts(self, rollout: Rollout) -> Contexts:  # noqa: ARG002  the protocol's argument
         """The same beliefs and weights at every update."""
         return self._contexts
+
+    def restart(self) -> None:
+        """Nothing: the beliefs are those of the policy's own rollouts."""
 
     def state(self) -> dict[str, np.ndarray]:
         """Nothing: the beliefs are a function of pair and policy."""

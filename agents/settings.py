@@ -19,7 +19,8 @@ CONTEXTS = ("agent", "restricted")
 CONTEXT_WEIGHTS = ("uniform", "certainty", "informed")
 
 
-def _setting(default: Any, text: str) -> Any:
+def setting(default: Any, text: str) -> Any:
+    """A field of a settings class; its text is the command line's help."""
     return dataclasses.field(default=default, metadata={"help": text})
 
 
@@ -31,31 +32,29 @@ class ReinforceSettings:
         InvalidInputError: A value is out of its range, or two settings contradict each other.
     """
 
-    hidden_sizes: tuple[int, ...] = _setting((32,), "units of each hidden tanh layer")
-    learning_rate: float = _setting(0.03, "Adam's step size")
-    n_envs: int = _setting(1, "copies of the environment that each run steps side by side")
-    n_steps: int | None = _setting(
-        None, "steps a copy takes before an update; default: one episode"
-    )
-    gamma: float | None = _setting(None, "discount of the return; default: the model's")
-    baseline: str = _setting("value", f"subtracted from the return: {', '.join(BASELINES)}")
-    normalize_advantage: bool = _setting(True, "scale advantages to mean 0, deviation 1")
-    bootstrap: bool | None = _setting(
+    hidden_sizes: tuple[int, ...] = setting((32,), "units of each hidden tanh layer")
+    learning_rate: float = setting(0.03, "Adam's step size")
+    n_envs: int = setting(1, "copies of the environment that each run steps side by side")
+    n_steps: int | None = setting(None, "steps a copy takes before an update; default: one episode")
+    gamma: float | None = setting(None, "discount of the return; default: the model's")
+    baseline: str = setting("value", f"subtracted from the return: {', '.join(BASELINES)}")
+    normalize_advantage: bool = setting(True, "scale advantages to mean 0, deviation 1")
+    bootstrap: bool | None = setting(
         None, "value the state at which a time limit cuts; default: with the value baseline"
     )
-    entropy_coef: float = _setting(0.0, "weight of the entropy bonus, in nats")
-    contexts: str = _setting(
+    entropy_coef: float = setting(0.0, "weight of the entropy bonus, in nats")
+    contexts: str = setting(
         "agent", "whose rollouts the contexts to match at come from: agent, restricted"
     )
-    context_weight: str | None = _setting(
+    context_weight: str | None = setting(
         None, "weight of each context: uniform, certainty, informed; default: informed for beliefs"
     )
-    eval_episodes: int = _setting(100, "episodes of one evaluation of one run")
-    eval_steps: int | None = _setting(None, "length of an evaluation episode; default: the pair's")
-    eval_points: int = _setting(50, "evaluations spread evenly over the training")
+    eval_episodes: int = setting(100, "episodes of one evaluation of one run")
+    eval_steps: int | None = setting(None, "length of an evaluation episode; default: the pair's")
+    eval_points: int = setting(50, "evaluations spread evenly over the training")
 
     def __post_init__(self) -> None:
-        checked: dict[str, Any] = {"hidden_sizes": _checked_sizes(self.hidden_sizes)}
+        checked: dict[str, Any] = {"hidden_sizes": checked_sizes(self.hidden_sizes)}
         for name in ("n_envs", "eval_episodes", "eval_points"):
             checked[name] = checked_count(name, getattr(self, name))
         for name in ("n_steps", "eval_steps"):
@@ -63,9 +62,9 @@ class ReinforceSettings:
                 checked[name] = checked_count(name, getattr(self, name))
         ranges = {"learning_rate": "> 0", "entropy_coef": "≥ 0"}
         for name, text in ranges.items():
-            checked[name] = _checked_real(name, getattr(self, name), text)
+            checked[name] = checked_real(name, getattr(self, name), text)
         if self.gamma is not None:
-            checked["gamma"] = _checked_real("gamma", self.gamma, "in (0, 1]")
+            checked["gamma"] = checked_real("gamma", self.gamma, "in (0, 1]")
         for name, value in checked.items():
             object.__setattr__(self, name, value)
         choices = {"baseline": BASELINES, "contexts": CONTEXTS}
@@ -159,12 +158,13 @@ def checked_index(name: str, value: Any, size: int) -> int:
     return int(value)
 
 
-def _checked_real(name: str, value: Any, text: str) -> float:
+def checked_real(name: str, value: Any, text: str) -> float:
     """A finite number in the range that the text says."""
     allowed: dict[str, Callable[[float], bool]] = {
         "> 0": lambda v: v > 0.0,
         "≥ 0": lambda v: v >= 0.0,
         "in (0, 1]": lambda v: 0.0 < v <= 1.0,
+        "in [0, 1]": lambda v: 0.0 <= v <= 1.0,
     }
     real = not isinstance(value, bool) and isinstance(value, Real)
     if not (real and math.isfinite(value) and allowed[text](value)):
@@ -172,7 +172,8 @@ def _checked_real(name: str, value: Any, text: str) -> float:
     return float(value)
 
 
-def _checked_sizes(value: Any) -> tuple[int, ...]:
+def checked_sizes(value: Any) -> tuple[int, ...]:
+    """Units of hidden layers, at least one layer."""
     if isinstance(value, Integral):
         value = (value,)
     if isinstance(value, str) or not isinstance(value, Iterable):

@@ -16,12 +16,22 @@ import numpy as np
 
 from imm_rl.envs.model import FloatArray
 
-PURPOSES = ("init", "environment", "action", "context", "evaluation", "restricted")
+PURPOSES = ("init", "environment", "action", "context", "evaluation", "restricted", "batch")
 
 
 def generator(seed: int, purpose: str) -> np.random.Generator:
     """The generator of one seed for one purpose of `PURPOSES`."""
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(PURPOSES.index(purpose),)))
+
+
+def stream_state(rng: np.random.Generator) -> str:
+    """Where a generator stands, as JSON."""
+    return json.dumps(rng.bit_generator.state)
+
+
+def restore_stream(rng: np.random.Generator, state: str) -> None:
+    """Puts a generator where `state` says."""
+    rng.bit_generator.state = json.loads(state)
 
 
 class SeedStreams:

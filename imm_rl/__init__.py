@@ -25,13 +25,20 @@ if not (Path(__file__).parent / "envs").is_dir():
 
 if TYPE_CHECKING:
     from imm_rl.agents.reinforce import IMMReinforce
+    from imm_rl.agents.sb3 import IMMCallback
+    from imm_rl.agents.sb3_agents import IMMA2C, IMMPPO
     from imm_rl.envs.model import TabularPOMDP
+    from imm_rl.envs.feature_pair import FeaturePair
     from imm_rl.envs.pair import EnvPair
     from imm_rl.envs.registry import make
     from imm_rl.matching import InducedModelMatching
 
 _LATE = {
     "EnvPair": "imm_rl.envs.pair",
+    "FeaturePair": "imm_rl.envs.feature_pair",
+    "IMMA2C": "imm_rl.agents.sb3_agents",
+    "IMMCallback": "imm_rl.agents.sb3",
+    "IMMPPO": "imm_rl.agents.sb3_agents",
     "IMMReinforce": "imm_rl.agents.reinforce",
     "InducedModelMatching": "imm_rl.matching",
     "TabularPOMDP": "imm_rl.envs.model",
@@ -39,7 +46,17 @@ _LATE = {
 }
 _MODULES = ("agents", "envs", "induced", "language", "losses", "matching", "runs", "schedules")
 
-__all__ = ["EnvPair", "IMMReinforce", "InducedModelMatching", "TabularPOMDP", "make"]
+__all__ = [
+    "IMMA2C",
+    "IMMPPO",
+    "EnvPair",
+    "FeaturePair",
+    "IMMCallback",
+    "IMMReinforce",
+    "InducedModelMatching",
+    "TabularPOMDP",
+    "make",
+]
 
 
 def __getattr__(name: str) -> Any:

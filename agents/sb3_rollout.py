@@ -1,0 +1,129 @@
+"""What a matcher needs of an SB3 rollout: the steps as the environment showed them. `sb3` collects it.
+
+SB3's buffer holds what the policy saw. Under `VecNormalize` that is scaled by statistics that change
+within the rollout, so there the plain observations are noted down at each step.
+
+Index letters: T steps, E copies of the environment.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+from stable_baselines3.common.vec_env import (
+    VecCheckNan,
+    VecEnv,
+    VecMonitor,
+    VecNormalize,
+    VecVideoRecorder,
+)
+
+from imm_rl.errors import InvalidInputError
+
+_LEAVE_OBSERVATIONS = (VecCheckNan, VecMonitor, VecVideoRecorder)
+
+
+class Steps(NamedTuple):
+    """One rollout.
+
+    Attributes:
+        observations: (T, E, ...), or a dict of these; as the environment gave them.
+        actions: (T, E, ...).
+        starts: (T, E), whether a step is the first of its episode.
+        next_observations: (E, ...), or a dict of these: after the last step, or of a new episode.
+        next_starts: (E,), whether they are of a new episode.
+        masks: (T, E, A), the actions allowed, from a maskable algorithm; else None.
+    """
+
+    observations: Any
+    actions: npt.NDArray[Any]
+    starts: npt.NDArray[np.bool_]
+    next_observations: Any
+    next_starts: npt.NDArray[np.bool_]
+    masks: npt.NDArray[np.bool_] | None
+
+
+class RolloutReader:
+    """Reads each rollout of an algorithm once it is complete.
+
+    Args:
+        model: The algorithm, with its environment.
+
+    Raises:
+        InvalidInputError: A wrapper changes what `VecNormalize` gives.
+    """
+
+    def __init__(self, model: OnPolicyAlgorithm) -> None:
+        self._model = model
+        self._normalizer = normalizer(model.env)
+        self._plain: list[Any] = []
+
+    def first(self) -> Any:
+        """The observations (E, ...) that the next rollout starts from, as the environment gave them."""
+        if self._normalizer is not None:
+            return self._normalizer.get_original_obs()
+        return self._model._last_obs
+
+    def begin(self) -> None:
+        """To be called before the first step of a rollout."""
+        if self._normalizer is not None:
+            self._plain = [self.first()]
+
+    def step(self) -> None:
+        """To be called after each step."""
+        if self._normalizer is not None:
+            self._plain.append(self._normalizer.get_original_obs())
+
+    def end(self) -> Steps:
+        """The rollout, after its last step and before the buffer is used."""
+        model, buffer = self._model, self._model.rollout_buffer
+        observations, last = buffer.observations, model._last_obs
+        if self._normalizer is not None:
+            *each, last = self._plain
+            observations = (
+                {key: np.stack([o[key] for o in each]) for key in last}
+                if isinstance(last, dict)
+                else np.stack(each)
+            )
+            self._plain = []
+        masks = getattr(buffer, "action_masks", None)
+        if masks is not None:
+            masks = masks.reshape(*buffer.episode_starts.shape, -1).astype(bool)
+        return Steps(
+            observations,
+            buffer.actions,
+            buffer.episode_starts.astype(bool),
+            last,
+            np.asarray(model._last_episode_starts, dtype=bool),
+            masks,
+        )
+
+    def as_seen(self, observations: Any) -> Any:
+        """Plain observations as the policy would see them now."""
+        if self._normalizer is None:
+            return observations
+        return self._normalizer.normalize_obs(observations)
+
+
+def normalizer(env: VecEnv | None) -> VecNormalize | None:
+    """The wrapper that scales what the policy sees; None if there is none that does.
+
+    Raises:
+        InvalidInputError: Another wrapper changes the scaled observations.
+    """
+    above = []
+    while env is not None:
+        if isinstance(env, VecNormalize) and env.norm_obs:
+            if above:
+                raise InvalidInputError(
+                    f"{above[0]} changes what VecNormalize gives, so that the policy's observations "
+                    "cannot be told from the environment's. Put VecNormalize outermost."
+                )
+            return env
+        if not isinstance(env, (*_LEAVE_OBSERVATIONS, VecNormalize)):
+            above.append(type(env).__name__)
+        env = getattr(env, "venv", None)
+    return None

@@ -1,0 +1,131 @@
+"""From what users hand to `IMMCallback` to what a restricted policy sees: a tabular pair, or features.
+
+Index letters: N observations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+import gymnasium
+from stable_baselines3.common.vec_env import VecEnv
+
+from imm_rl.agents.neighbours import Equal, Nearest
+from imm_rl.envs.feature_pair import FeaturePair
+from imm_rl.envs.features import Features
+from imm_rl.envs.pair import EnvPair
+from imm_rl.envs.registry import make
+from imm_rl.envs.sb3_vector import TabularSB3VecEnv
+from imm_rl.envs.tabular_env import TabularEnv
+from imm_rl.errors import InvalidInputError, invalid
+
+Observe: TypeAlias = "Sequence[int] | Callable[[Any], Any]"
+
+
+def seen_by_restricted(env: Any, observe: Observe | None) -> EnvPair | Features:
+    """What the restricted policy sees of an environment.
+
+    Args:
+        env: A pair, a text for `imm_rl.make`, or an environment, also a vectorised one.
+        observe: Indices of the features that are seen, or a function of observations, for an environment
+            that is no pair.
+
+    Returns:
+        The tabular pair, whose model says what is observed; or the features.
+
+    Raises:
+        InvalidInputError: It is nothing of these, or `observe` is missing, or is not needed.
+    """
+    if isinstance(env, str):
+        if observe is None:
+            env = make(env)
+        else:
+            env, observe = make(env, observe=observe), None
+    pair = env if isinstance(env, EnvPair) else _tabular_pair(env)
+    if pair is not None:
+        if observe is not None:
+            raise InvalidInputError(
+                f"observe chooses features, and the model of {pair.name} says what is observed. Leave "
+                "observe out."
+            )
+        return pair
+    if isinstance(env, FeaturePair):
+        if observe is not None and env.features is not None:
+            raise invalid("observe", "be given once", "in the pair and as an argument")
+        if env.features is not None:
+            return env.features
+        space = env.observation_space
+    elif isinstance(env, gymnasium.Env | VecEnv):
+        space = env.observation_space
+    else:
+        remedy = "Give imm_rl.make(...), or the environment that the agent is trained on"
+        raise invalid("env", "be a pair or an environment", type(env).__name__, remedy)
+    if observe is None:
+        raise InvalidInputError(
+            "observe is missing: which features of an observation does the restricted policy see? Give "
+            "their indices, such as observe=[2, 3], or a function of observations (N, ...)."
+        )
+    return Features(space, observe)
+
+
+def check_arguments(
+    seen: EnvPair | Features, completions: Any, context_weight: Any, observations: Any
+) -> None:
+    """Refuses arguments of `IMMCallback` that would be ignored.
+
+    Raises:
+        InvalidInputError: One is for features and the environment is tabular, or the other way round.
+    """
+    if isinstance(seen, EnvPair):
+        if completions is not None:
+            raise InvalidInputError(
+                f"completions are for environments without a model, and {seen.name} has one: its beliefs "
+                "say what a restricted context may stand for. Leave completions out."
+            )
+        return
+    if completions is not None and not (
+        callable(completions) or isinstance(completions, str | Nearest | Equal)
+    ):
+        remedy = "Give Nearest(k=16), Equal(), their text, or a function of views and a generator"
+        raise invalid("completions", "say what a view may stand for", completions, remedy)
+    for name, value in (("context_weight", context_weight), ("observations", observations)):
+        if value is not None:
+            raise InvalidInputError(
+                f"{name} is for tabular pairs, and this environment has no model. Leave it out."
+            )
+
+
+def check_spaces(seen: EnvPair | Features, model: Any) -> None:
+    """Refuses an algorithm whose spaces are not those of the environment that matching knows.
+
+    Raises:
+        InvalidInputError: Actions or observations differ; both spaces are printed.
+    """
+    if isinstance(seen, EnvPair):
+        wanted = gymnasium.spaces.Discrete(seen.model.n_actions)
+        if model.action_space != wanted:
+            raise InvalidInputError(
+                f"the algorithm acts in {model.action_space}, and {seen.name} has the actions {wanted}."
+            )
+        return
+    if model.observation_space != seen.full_space:
+        raise InvalidInputError(
+            f"the algorithm observes {model.observation_space}, and matching was made for "
+            f"{seen.full_space}. Where a wrapper changes the observations (frames stacked, images "
+            "transposed), give IMMCallback the wrapped environment with observe=, whose indices or "
+            "function then go by what the wrapper shows."
+        )
+
+
+def _tabular_pair(env: Any) -> EnvPair | None:
+    """The pair behind an environment of this project, however wrapped."""
+    base = getattr(env, "unwrapped", env)
+    if isinstance(base, TabularSB3VecEnv):
+        base = base.vector
+    elif isinstance(base, VecEnv):
+        copies = getattr(base, "envs", None)  # of DummyVecEnv; other processes are out of reach
+        base = copies[0].unwrapped if copies else None
+    found = getattr(base, "pair", None)
+    in_full = isinstance(base, TabularEnv) or hasattr(base, "single_observation_space")
+    return found if in_full and isinstance(found, EnvPair) else None
