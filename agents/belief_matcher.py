@@ -114,7 +114,7 @@ class BeliefMatcher:
     def term(self, policy: Any, reader: RolloutReader) -> PolicyTerm | None:
         """The term at a batch of contexts, with gradients; None where none of them can be matched."""
         contexts, rows = self._contexts, self._positive
-        assert contexts is not None  # noqa: S101  `ready` was asked
+        assert contexts is not None  # `ready` was asked
         if rows.size > self._batch_size:
             rows = self._draws.choice(rows, self._batch_size, replace=False)
         beliefs, states = _columns(contexts.beliefs, rows)  # (B, n), the n states that they allow

@@ -15,6 +15,7 @@ Called by users, by `sb3_agents` and through it by `imm-rl train --agent ppo|a2c
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -26,8 +27,8 @@ from stable_baselines3.common.callbacks import BaseCallback
 from imm_rl.agents.arguments import Weight, checked_policy, checked_weights
 from imm_rl.agents.belief_matcher import BeliefMatcher
 from imm_rl.agents.neighbours import Equal, Nearest, parse_completions
-from imm_rl.agents.restricted.view_policy import as_view_policy, followed
 from imm_rl.agents.restricted.asking import acts_on_observation, probs_at
+from imm_rl.agents.restricted.view_policy import as_view_policy, followed
 from imm_rl.agents.sb3_measures import measured
 from imm_rl.agents.sb3_policies import checked_algorithm, evaluation_mode
 from imm_rl.agents.sb3_rollout import RolloutReader
@@ -125,7 +126,8 @@ class IMMCallback(BaseCallback):
         self._handle: Any = None
         self._held: list[tuple[torch.Tensor, torch.Tensor]] | None = None
         self._age, self._unmeasured = 0, MEASURE_EVERY
-        self._rollouts = self._steps_seen = 0
+        self._followed: Any = None  # the rewards of the rollout that is trained on
+        self._steps_seen = 0
 
     def _checked_restricted(self, action_space: Any) -> Any:
         """The restricted policy; None until the algorithm tells the action space of an environment."""
@@ -137,8 +139,9 @@ class IMMCallback(BaseCallback):
             return checked_policy(self._seen, self._restricted)
         if isinstance(self._restricted, str) and self._restricted == "pomdp":
             raise InvalidInputError(
-                "restricted is missing: no POMDP is known for this environment, so none can be solved. Give "
-                "an SB3 model that was trained on the restricted view, its zip, or a function of views (N, r)."
+                "restricted is missing: no POMDP is known for this environment, so none can be solved. "
+                "Give an SB3 model that was trained on the restricted view, its zip, or a function of "
+                "views (N, r)."
             )
         if action_space is None:
             return self._restricted
@@ -152,7 +155,8 @@ class IMMCallback(BaseCallback):
         if isinstance(self._seen, Features):
             self.policy = as_view_policy(self.policy, self._seen.space, model.action_space)
         made_for = (model.observation_space, model.action_space, model.n_envs)
-        if self._matcher is None or self._matcher_of != made_for:
+        goes_on = model.num_timesteps > 0 and self._matcher_of == made_for
+        if self._matcher is None or not goes_on:
             seed = self._seed if self._seed is not None else (model.seed or 0)
             self._matcher = self._new_matcher(seed)
             self._matcher_of = made_for
@@ -173,16 +177,21 @@ class IMMCallback(BaseCallback):
         if factors and self.num_timesteps:  # going on; a new training begins anew
             self._controller.restore(factors)
         self._saved = {}
-        self._rollouts = self._steps_seen = 0
-        self._unhook()  # of a training that an error ended
-        self._handle = model.policy.optimizer.register_step_pre_hook(self._before_step)
+        if getattr(model, "target_kl", None) is not None:
+            warnings.warn(
+                f"target_kl is {model.target_kl}: matching moves the policy as well, so that updates stop "
+                "early because of it. Leave target_kl at None.",
+                stacklevel=2,
+            )
+        self._followed, self._steps_seen = None, 0
 
     def _on_rollout_start(self) -> None:
-        if self._rollouts and not self._steps_seen:
+        if self._followed is not None and not self._steps_seen:
             raise InvalidInputError(
                 f"{type(self.model).__name__} has trained on a rollout without a step of "
                 "policy.optimizer, so that matching cannot reach its policy."
             )
+        self._unhook()
         self._reader.begin()
 
     def _on_step(self) -> bool:
@@ -190,20 +199,26 @@ class IMMCallback(BaseCallback):
         return True
 
     def _on_rollout_end(self) -> None:
-        assert self._matcher is not None  # noqa: S101  _init_callback made it
-        self._rollouts += 1
+        model: Any = self.model
+        assert self._matcher is not None  # _init_callback made it
         self._held = None
         self._matcher.follow(self._reader.end())
+        self._followed = model.rollout_buffer.rewards
+        self._handle = model.policy.optimizer.register_step_pre_hook(self._before_step)
 
     def _on_training_end(self) -> None:
         self._unhook()
 
     # --- before each step of the optimizer ---
 
-    def _before_step(self, optimizer: Any, args: Any, kwargs: Any) -> None:
+    def _before_step(self, optimizer: Any, *_: Any) -> None:
         """Adds λ times the gradient of the term to the gradients that the step is going to use."""
+        model: Any = self.model
+        if model.rollout_buffer.rewards is not self._followed:
+            self._unhook()  # an error ended `learn`, and this training goes on without the callback
+            return
         matcher, controller = self._matcher, self._controller
-        assert matcher is not None and controller is not None  # noqa: S101, PT018
+        assert matcher is not None and controller is not None  # noqa: PT018
         self._steps_seen += 1
         self._unmeasured += 1
         weight = float(controller.weights(self._progress())[0])
@@ -230,13 +245,15 @@ class IMMCallback(BaseCallback):
     def _renew(self, optimizer: Any) -> PolicyTerm | None:
         """Computes the term and its gradient, which is held for some steps."""
         policy, matcher = self.model.policy, self._matcher
-        assert matcher is not None  # noqa: S101
+        assert matcher is not None
         parameters = [p for g in optimizer.param_groups for p in g["params"] if p.requires_grad]
         self._held, self._age = [], 0
         with evaluation_mode(policy), torch.enable_grad():
             term = matcher.term(policy, self._reader)
             if term is not None:
-                found = torch.autograd.grad(term.loss, parameters, allow_unused=True)
+                found: tuple[torch.Tensor | None, ...] = torch.autograd.grad(
+                    term.loss, parameters, allow_unused=True
+                )
                 held = [(p, g) for p, g in zip(parameters, found, strict=True) if g is not None]
                 # As the algorithm clips its own: a few large gradients at the start would else fill
                 # Adam's second moments and slow down everything after them.
@@ -255,7 +272,7 @@ class IMMCallback(BaseCallback):
         matching = weight * measures.pop("norm")
         whole = matching + measures.pop("main_norm")
         measures["grad_share"] = matching / whole if whole else 0.0
-        assert self._matcher is not None  # noqa: S101
+        assert self._matcher is not None
         measures["weight"] = self._matcher.weight
         for name, value in measures.items():
             if np.isfinite(value):

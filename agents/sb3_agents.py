@@ -11,15 +11,16 @@ restricted policy lies beside it, not in it.
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gymnasium
 import numpy as np
 from stable_baselines3 import A2C, PPO
 from stable_baselines3.common.callbacks import BaseCallback, ConvertCallback
 
+from imm_rl.agents.restricted.sb3_policy import SB3ViewPolicy
+from imm_rl.agents.restricted.stored import load_policy
 from imm_rl.agents.sb3 import IMMCallback
 from imm_rl.envs.feature_pair import FeaturePair
 from imm_rl.envs.pair import EnvPair
@@ -39,7 +40,13 @@ CALLBACK_ARGUMENTS = (
 )
 
 
-class _Matched:
+if TYPE_CHECKING:
+    from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm as _Algorithm
+else:
+    _Algorithm = object  # PPO and A2C bring theirs
+
+
+class _Matched(_Algorithm):
     """What `IMMPPO` and `IMMA2C` add to their algorithm."""
 
     imm: IMMCallback | None
@@ -62,7 +69,7 @@ class _Matched:
         self.imm_lambda = None if self.imm is None else self.imm.schedule.text
         super().__init__(policy, _vectorised(env, n_envs), **arguments)
 
-    def learn(self, total_timesteps: int, callback: Any = None, **arguments: Any) -> Any:
+    def learn(self, total_timesteps: int, callback: Any = None, *more: Any, **named: Any) -> Any:
         """As in SB3; `callback` comes after the matching."""
         if self.imm is None and self.imm_lambda is not None:
             raise InvalidInputError(
@@ -70,29 +77,31 @@ class _Matched:
                 "load(..., restricted=...) to go on with it, or set agent.imm_lambda to None to go on "
                 "without."
             )
-        callbacks = [] if self.imm is None else [self.imm]
+        callbacks: list[BaseCallback] = [] if self.imm is None else [self.imm]
         if callback is not None:
             given = callback if isinstance(callback, list) else [callback]
             callbacks += [c if isinstance(c, BaseCallback) else ConvertCallback(c) for c in given]
-        return super().learn(total_timesteps, callback=callbacks, **arguments)  # type: ignore[misc]
+        return super().learn(total_timesteps, callbacks, *more, **named)
 
     def save(self, path: Any, exclude: Any = None, include: Any = None) -> None:
-        """As in SB3; beside the zip go the state of the matching and, if it can be saved, the policy.
+        """As in SB3; beside the zip go the state of the matching and the restricted policy.
+
+        A policy that is a function, or a model that was never saved, cannot be written down: `load` is
+        to be given it again.
 
         Args:
             path: Without its ending, or with `.zip`; into an open file goes the zip alone.
             exclude: As in SB3.
             include: As in SB3.
         """
-        super().save(path, exclude=exclude, include=include)  # type: ignore[misc]
+        super().save(path, exclude=exclude, include=include)
         if self.imm is None or not isinstance(path, str | Path):
             return
-        state = self.imm.state()
+        state: dict[str, Any] = self.imm.state()
         write_atomically(_beside(path, ".imm.npz"), lambda file: np.savez(file, **state))
         policy = self.imm.policy
-        file = getattr(policy, "path", None)  # of an SB3 model that was read from a zip
-        if file is not None and Path(file).is_file():
-            shutil.copyfile(file, _beside(path, ".restricted.zip"))
+        if isinstance(policy, SB3ViewPolicy):
+            policy.copy_to(_beside(path, ".restricted"))
         elif callable(getattr(policy, "save", None)):
             policy.save(_beside(path, ".restricted.npz"))
 
@@ -124,7 +133,7 @@ class _Matched:
         if isinstance(env, str):
             env = make(env)
         vector = None if env is None else _vectorised(env, n_envs)
-        model = super().load(path, vector, *arguments, **more)  # type: ignore[misc]
+        model = super().load(path, vector, *arguments, **more)
         model.imm = None
         if env is None or model.imm_lambda is None:
             return model
@@ -139,7 +148,7 @@ class _Matched:
         return model
 
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "imm"]  # type: ignore[misc]
+        return [*super()._excluded_save_params(), "imm"]
 
 
 class IMMPPO(_Matched, PPO):
@@ -194,12 +203,10 @@ def _policy_beside(path: Any, env: Any) -> Any:
     """The restricted policy that `save` left, or None."""
     if not isinstance(path, str | Path):
         return None
-    zipped, alpha = _beside(path, ".restricted.zip"), _beside(path, ".restricted.npz")
-    if zipped.is_file():
-        return str(zipped)
+    folder, alpha = _beside(path, ".restricted"), _beside(path, ".restricted.npz")
+    if folder.is_dir():
+        return str(folder)
     if alpha.is_file():
-        from imm_rl.agents.restricted.stored import load_policy
-
         model = env.restricted_model if isinstance(env, EnvPair) else None
         return load_policy(alpha, model)
     return None

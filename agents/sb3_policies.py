@@ -65,6 +65,7 @@ def checked_algorithm(model: Any) -> OnPolicyAlgorithm:
         reason = f"its policy {type(model.policy).__name__} has no optimizer"
     if reason is not None:
         raise InvalidInputError(f"{name} cannot be matched: {reason}. {_SERVED}.")
+    assert isinstance(model, OnPolicyAlgorithm)  # or there was a reason
     checked_action_space(model.action_space)
     if isinstance(model.action_space, gymnasium.spaces.Box) and model.policy.squash_output:
         raise InvalidInputError(
@@ -94,7 +95,7 @@ def log_probs(policy: Any, observations: Any, masks: Tensor | None = None) -> Te
     Args:
         policy: An actor-critic policy of SB3 or sb3-contrib.
         observations: S of them: an array, a tensor on the policy's device, or a dict of these.
-        masks: (S, A), which actions are allowed, for a maskable policy.
+        masks: (S, A), which actions are allowed, for a maskable policy; log Q of the others is −inf.
     """
     tensor = as_policy_tensor(policy, observations)
     distribution = (
@@ -103,7 +104,8 @@ def log_probs(policy: Any, observations: Any, masks: Tensor | None = None) -> Te
         else policy.get_distribution(tensor, action_masks=masks)
     )
     logits: Tensor = distribution.distribution.logits
-    return logits if masks is None else torch.log_softmax(logits, dim=-1)
+    # sb3-contrib gives masked actions a logit of −1e8, which would count in a mean of log-probabilities.
+    return logits if masks is None else logits.masked_fill(~masks, -torch.inf)
 
 
 def gaussian(policy: Any, observations: Any) -> tuple[Tensor, Tensor]:

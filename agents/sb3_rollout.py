@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import gymnasium
 import numpy as np
 import numpy.typing as npt
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
@@ -80,8 +81,11 @@ class RolloutReader:
     def end(self) -> Steps:
         """The rollout, after its last step and before the buffer is used."""
         model, buffer = self._model, self._model.rollout_buffer
-        observations, last = buffer.observations, model._last_obs
-        if self._normalizer is not None:
+        last: Any = model._last_obs
+        if self._normalizer is None:
+            lead = buffer.episode_starts.shape
+            observations = _as_given(buffer.observations, model.observation_space, lead)
+        else:
             *each, last = self._plain
             observations = (
                 {key: np.stack([o[key] for o in each]) for key in last}
@@ -108,13 +112,20 @@ class RolloutReader:
         return self._normalizer.normalize_obs(observations)
 
 
+def _as_given(rows: Any, space: gymnasium.Space[Any], lead: tuple[int, ...]) -> Any:
+    """A buffer's observations (T, E, ...) in the shape of the space: SB3 keeps numbers as (T, E, 1)."""
+    if isinstance(space, gymnasium.spaces.Dict):
+        return {key: _as_given(rows[key], part, lead) for key, part in space.spaces.items()}
+    return rows.reshape(*lead, *(space.shape or ()))
+
+
 def normalizer(env: VecEnv | None) -> VecNormalize | None:
     """The wrapper that scales what the policy sees; None if there is none that does.
 
     Raises:
         InvalidInputError: Another wrapper changes the scaled observations.
     """
-    above = []
+    above: list[str] = []
     while env is not None:
         if isinstance(env, VecNormalize) and env.norm_obs:
             if above:

@@ -18,6 +18,7 @@ from imm_rl.envs.pair import EnvPair
 from imm_rl.envs.registry import make
 from imm_rl.envs.sb3_vector import TabularSB3VecEnv
 from imm_rl.envs.tabular_env import TabularEnv
+from imm_rl.envs.vector import TabularVectorEnv
 from imm_rl.errors import InvalidInputError, invalid
 
 Observe: TypeAlias = "Sequence[int] | Callable[[Any], Any]"
@@ -42,7 +43,7 @@ def seen_by_restricted(env: Any, observe: Observe | None) -> EnvPair | Features:
             env = make(env)
         else:
             env, observe = make(env, observe=observe), None
-    pair = env if isinstance(env, EnvPair) else _tabular_pair(env)
+    pair = env if isinstance(env, EnvPair) else _pair_seen_in_full(env)
     if pair is not None:
         if observe is not None:
             raise InvalidInputError(
@@ -100,7 +101,8 @@ def check_spaces(seen: EnvPair | Features, model: Any) -> None:
     """Refuses an algorithm whose spaces are not those of the environment that matching knows.
 
     Raises:
-        InvalidInputError: Actions or observations differ; both spaces are printed.
+        InvalidInputError: Actions or observations differ, both spaces are printed; or the algorithm sees
+            no more than the restricted policy.
     """
     if isinstance(seen, EnvPair):
         wanted = gymnasium.spaces.Discrete(seen.model.n_actions)
@@ -108,6 +110,7 @@ def check_spaces(seen: EnvPair | Features, model: Any) -> None:
             raise InvalidInputError(
                 f"the algorithm acts in {model.action_space}, and {seen.name} has the actions {wanted}."
             )
+        _pair_seen_in_full(model.get_env())
         return
     if model.observation_space != seen.full_space:
         raise InvalidInputError(
@@ -118,14 +121,24 @@ def check_spaces(seen: EnvPair | Features, model: Any) -> None:
         )
 
 
-def _tabular_pair(env: Any) -> EnvPair | None:
-    """The pair behind an environment of this project, however wrapped."""
+def _pair_seen_in_full(env: Any) -> EnvPair | None:
+    """The pair behind an environment of this project, however wrapped; None behind any other.
+
+    Raises:
+        InvalidInputError: The environment shows the restricted view, whose observations may pass for
+            states where there are as many of them.
+    """
     base = getattr(env, "unwrapped", env)
     if isinstance(base, TabularSB3VecEnv):
         base = base.vector
     elif isinstance(base, VecEnv):
         copies = getattr(base, "envs", None)  # of DummyVecEnv; other processes are out of reach
         base = copies[0].unwrapped if copies else None
-    found = getattr(base, "pair", None)
-    in_full = isinstance(base, TabularEnv) or hasattr(base, "single_observation_space")
-    return found if in_full and isinstance(found, EnvPair) else None
+    if not isinstance(base, TabularEnv | TabularVectorEnv):
+        return None
+    if base.view != "mdp":
+        raise InvalidInputError(
+            f"the environment is the restricted view of {base.pair.name}, and matching trains a policy "
+            "that sees the state. Train on pair.mdp() or pair.sb3_vector(n)."
+        )
+    return base.pair

@@ -53,7 +53,6 @@ class StateCodec:
         self._n_states = n_states = pair.model.n_states
         self._name = pair.name
         states = np.arange(n_states)
-        self._discrete = isinstance(space, gymnasium.spaces.Discrete)
         if observations is not None:
             given = observations(states) if callable(observations) else observations
             self.table = _checked_table(given, space, n_states)
@@ -65,51 +64,38 @@ class StateCodec:
             self.table = np.eye(n_states, dtype=space.dtype)
         else:
             raise self._unfit(space, f"a state of {pair.name} is none of its observations")
-        # Equal rows are equal bytes; sorted, so that a rollout is looked up at once.
-        rows = _as_bytes(self.table)
-        self._order = np.argsort(rows, kind="stable")
-        self._sorted = rows[self._order]
-        if (self._sorted[1:] == self._sorted[:-1]).any():
-            alike = np.flatnonzero(self._sorted[1:] == self._sorted[:-1])[0]
-            pairs = [int(s) for s in self._order[alike : alike + 2]]
-            raise invalid("observations", "be another one for each state", f"states {pairs} alike")
+        self._state_of: dict[bytes, int] = {}
+        for state, row in enumerate(_as_bytes(self.table)):
+            if row in self._state_of:
+                alike = f"states {[self._state_of[row], state]} alike"
+                raise invalid("observations", "be another one for each state", alike)
+            self._state_of[row] = state
 
     def states(self, observations: npt.NDArray[Any]) -> IntArray:
-        """The states (...,) behind observations (..., *shape).
+        """The states (...,) behind observations (..., *shape), shape being that of the space.
 
         Raises:
             InvalidInputError: An observation is that of no state.
         """
-        if self._discrete:
-            found = np.asarray(observations).astype(np.int64)
-            if self.table.ndim == 1 and found.ndim and found.shape[-1:] == (1,):
-                found = found[..., 0]  # as SB3's buffer has them
-            unknown = (found < 0) | (found >= self._n_states)
-            if not unknown.any() and np.array_equal(self.table, np.arange(self._n_states)):
-                return found
-            observations = found
         inner = self.table.shape[1:]
         flat = np.asarray(observations, dtype=self.table.dtype).reshape(-1, *inner)
-        rows = _as_bytes(flat)
-        place = np.minimum(np.searchsorted(self._sorted, rows), self._n_states - 1)
-        states = self._order[place]
-        off = self._sorted[place] != rows
-        if off.any():
+        found = np.array([self._state_of.get(row, -1) for row in _as_bytes(flat)], dtype=np.int64)
+        unknown = np.flatnonzero(found < 0)
+        if unknown.size:
             raise InvalidInputError(
-                f"the environment shows {flat[np.flatnonzero(off)[0]].tolist()}, which is the "
-                f"observation of no state of {self._name}. {_REMEDY}."
+                f"the environment shows {flat[unknown[0]].tolist()}, which is the observation of no "
+                f"state of {self._name}. {_REMEDY}."
             )
-        leading = np.asarray(observations).shape
-        return np.asarray(states.reshape(leading[: len(leading) - len(inner)]), dtype=np.int64)
+        lead = np.shape(observations)
+        return found.reshape(lead[: len(lead) - len(inner)])
 
     def _unfit(self, space: gymnasium.Space[Any], why: str) -> InvalidInputError:
         return InvalidInputError(f"the policy observes {space}, and {why}. {_REMEDY}.")
 
 
-def _as_bytes(rows: npt.NDArray[Any]) -> npt.NDArray[np.void]:
-    """Each row (N, ...) as one value that compares equal where all of the row does."""
-    flat = np.ascontiguousarray(rows.reshape(len(rows), -1)) + 0  # −0.0 becomes 0.0
-    return flat.view(np.dtype((np.void, flat.dtype.itemsize * flat.shape[1]))).ravel()
+def _as_bytes(rows: npt.NDArray[Any]) -> list[bytes]:
+    """Each row (N, ...) as bytes, which are equal where all of the row is."""
+    return [row.tobytes() for row in rows + 0]  # −0.0 becomes 0.0
 
 
 def _checked_table(

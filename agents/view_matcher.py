@@ -27,9 +27,10 @@ from imm_rl.agents.sb3_policies import take
 from imm_rl.agents.sb3_rollout import RolloutReader, Steps
 from imm_rl.agents.sb3_term import PolicyTerm
 from imm_rl.agents.streams import generator, restore_stream, stream_state
+from imm_rl.envs import space_arrays
 from imm_rl.envs.features import Features
 from imm_rl.envs.model import FloatArray
-from imm_rl.errors import invalid
+from imm_rl.errors import InvalidInputError, invalid
 
 MEMORY = 4096
 """States remembered at least, as far as there were so many: short rollouts have few of their own."""
@@ -63,14 +64,18 @@ class ViewMatcher:
         batch_size: int,
         seed: int,
     ) -> None:
+        if isinstance(completions, Equal) and policy.remembers:
+            raise InvalidInputError(
+                f"restricted policy {policy.name!r} remembers, so that hardly two of its answers are "
+                "equal, and completions 'equal' would leave each state alone. Set completions to "
+                "'nearest'."
+            )
         self._features, self._policy, self._completions = features, policy, completions
         self._discrete = isinstance(action_space, gymnasium.spaces.Discrete)
         self._batch_size = batch_size
         self._draws = generator(seed, "batch")
         self._imm = view_terms.new_matching()
-        self._memory: tuple[np.ndarray, ...] | None = (
-            None  # the restricted policy's, between rollouts
-        )
+        self._memory: np.ndarray | None = None  # the restricted policy's, between rollouts
         self._observations: Any = None  # (M, ...), or a dict of these
         self._views, self._answers = np.zeros((0, 0)), np.zeros((0, 0))
         self._masks: np.ndarray | None = None
@@ -95,6 +100,13 @@ class ViewMatcher:
         answers, self._memory = followed(self._policy, along, steps.starts, self._memory)
         answers = answers.reshape(len(views), *answers.shape[2:])
         masks = None if steps.masks is None else steps.masks.reshape(len(views), -1)
+        if masks is not None and not isinstance(self._completions, Nearest | Equal):
+            if not masks.all():
+                raise InvalidInputError(
+                    "completions is a function, and which actions are allowed at the observations that "
+                    "it gives is not known. Leave completions out where actions are masked."
+                )
+            masks = None
         keep = max(MEMORY - len(views), 0)
         if self.ready and keep:
             observations = _joined(self._observations, observations, keep)
@@ -135,20 +147,18 @@ class ViewMatcher:
 
     def _sampled(self, sampler: Sampler, views: FloatArray) -> tuple[Any, np.ndarray]:
         """The user's completions as one list of observations (B·K, ...), and their places (B, K)."""
-        drawn = sampler(views, self._draws)
-        drawn = drawn if isinstance(drawn, dict) else np.asarray(drawn)
-        parts = list(drawn.values()) if isinstance(drawn, dict) else [drawn]
-        shapes = {np.shape(part)[:2] for part in parts}
-        lead = shapes.pop() if len(shapes) == 1 else ()
+        what, space = "completions(views, rng)", self._features.full_space
+        drawn = sampler(views.copy(), self._draws)
+        shapes = [_shape(part) for part in _parts(drawn)]
+        leads = {shape[:2] for shape in shapes}
+        lead = leads.pop() if len(leads) == 1 else ()
         if len(lead) != 2 or lead[0] != len(views) or lead[1] == 0:
-            raise invalid(
-                "completions(views, rng)",
-                f"return K full observations for each view, of shape ({len(views)}, K, ...)",
-                [np.shape(part) for part in parts],
-            )
-        if not all(np.isfinite(part).all() for part in parts):
-            raise invalid("completions(views, rng)", "be finite", "NaN or infinity")
-        return _rows(drawn), np.arange(lead[0] * lead[1]).reshape(lead)
+            must = f"give K full observations for each view, of shape ({len(views)}, K, ...)"
+            raise invalid(what, must, shapes)
+        rows = space_arrays.fitted(space, _rows(drawn), what)
+        if not all(np.isfinite(part).all() for part in _parts(rows)):
+            raise invalid(what, "be finite", "NaN or infinity")
+        return rows, np.arange(lead[0] * lead[1]).reshape(lead)
 
     def state(self) -> dict[str, np.ndarray]:
         """What going on exactly needs, between two rollouts."""
@@ -179,7 +189,8 @@ def _rows(observations: Any) -> Any:
     """(T, E, ...) as (T·E, ...), an array or a dict of arrays."""
     if isinstance(observations, dict):
         return {key: _rows(value) for key, value in observations.items()}
-    return observations.reshape(-1, *observations.shape[2:])
+    rows = np.asarray(observations)
+    return rows.reshape(-1, *rows.shape[2:])
 
 
 def _joined(before: Any, after: Any, keep: int) -> Any:
@@ -187,3 +198,14 @@ def _joined(before: Any, after: Any, keep: int) -> Any:
     if isinstance(after, dict):
         return {key: _joined(before[key], value, keep) for key, value in after.items()}
     return np.concatenate([before[-keep:], after])
+
+
+def _shape(value: Any) -> tuple[int, ...]:
+    try:
+        return np.shape(value)
+    except ValueError:  # ragged
+        return ()
+
+
+def _parts(observations: Any) -> list[Any]:
+    return list(observations.values()) if isinstance(observations, dict) else [observations]

@@ -10,7 +10,8 @@ Index letters: B contexts, K completions, S observations, A actions, d dimension
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,7 +23,8 @@ from imm_rl.envs.model import FloatArray
 from imm_rl.matching import InducedModelMatching, Sampled
 
 
-class Completed(NamedTuple):
+@dataclass(frozen=True)
+class Completed:
     """A batch of contexts and what they may stand for.
 
     Attributes:
@@ -40,8 +42,9 @@ class Completed(NamedTuple):
     masks: np.ndarray | None
 
 
-class _Placed(NamedTuple):
-    """A batch on the policy's device, in the form in which `_IMM` takes it."""
+@dataclass(frozen=True)
+class _Placed:
+    """A batch on the policy's device, in the form in which `new_matching` takes it."""
 
     index: Tensor
     log_weights: Tensor

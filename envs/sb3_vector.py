@@ -22,32 +22,35 @@ def monitored(vector: TabularVectorEnv) -> VecMonitor:
     return VecMonitor(TabularSB3VecEnv(vector))
 
 
-def vector_state(env: VecEnv) -> dict[str, np.ndarray] | None:
+def vector_state(env: Any) -> dict[str, np.ndarray] | None:
     """Where an environment that `monitored` made stands, running returns included; None for others."""
-    if not _is_ours(env):
+    ours = _ours(env)
+    if ours is None:
         return None
     return {
-        **env.venv.vector.state(),
+        **ours.vector.state(),
         "episode_returns": np.array(env.episode_returns),
         "episode_lengths": np.array(env.episode_lengths),
     }
 
 
-def restore_vector(env: VecEnv, state: dict[str, np.ndarray]) -> None:
+def restore_vector(env: Any, state: dict[str, np.ndarray]) -> None:
     """Puts an environment that `monitored` made where `state` says.
 
     Raises:
         InvalidInputError: It is another kind of environment, or has another number of copies.
     """
-    if not _is_ours(env):
+    ours = _ours(env)
+    if ours is None:
         raise invalid("env", "be made by EnvPair.sb3_vector", type(env).__name__)
-    env.venv.vector.restore(state)
+    ours.vector.restore(state)
     env.episode_returns = np.array(state["episode_returns"])
     env.episode_lengths = np.array(state["episode_lengths"])
 
 
-def _is_ours(env: VecEnv) -> bool:
-    return isinstance(env, VecMonitor) and isinstance(env.venv, TabularSB3VecEnv)
+def _ours(env: Any) -> TabularSB3VecEnv | None:
+    inner = env.venv if isinstance(env, VecMonitor) else None
+    return inner if isinstance(inner, TabularSB3VecEnv) else None
 
 
 class TabularSB3VecEnv(VecEnv):

@@ -9,7 +9,9 @@ Index letters: T steps of E environments, B = T·E rows; A actions.
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -49,6 +51,7 @@ class SB3ViewPolicy:
         policy: The network.
         normalize: What its views are normalised by, or None.
         notes: Sentences that a user should know of how it is read.
+        path: The zip it was loaded from, or None.
 
     Args:
         model: An algorithm or policy of stable-baselines3 or sb3-contrib.
@@ -84,6 +87,7 @@ class SB3ViewPolicy:
             )
         self.name = type(model).__name__ if name is None else name
         self.notes: tuple[str, ...] = ()
+        self.path: Path | None = None
         self.policy: Any = model.policy if isinstance(model, BaseAlgorithm) else model
         self._kind = kind_of(self.policy, self.name)
         self.remembers = self._kind == "recurrent"
@@ -126,9 +130,24 @@ class SB3ViewPolicy:
         loaded = cls(
             policy, normalize=normalize, **{"name": sb3_zip.policy_name(path), **arguments}
         )
+        loaded.path = path
         if found and loaded.normalize is not None:
             loaded.notes += (f"Views are normalised by {beside}.",)
         return loaded
+
+    def copy_to(self, folder: str | os.PathLike[str]) -> bool:
+        """Copies the zip that it was loaded from into a folder, with its statistics; False if none."""
+        if self.path is None or not self.path.is_file():
+            return False
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        target = Path(folder) / sb3_zip.MODEL
+        if self.path.resolve() == target.resolve():
+            return True
+        shutil.copyfile(self.path, target)
+        statistics = self.path.with_name(sb3_zip.STATISTICS)
+        if self.normalize is not None and statistics.is_file():
+            shutil.copyfile(statistics, target.with_name(sb3_zip.STATISTICS))
+        return True
 
     def follow(self, views: Views, starts: Starts, memory: Any = None) -> tuple[FloatArray, Any]:
         """Answers along rollouts, see `ViewPolicy.follow`.

@@ -1,7 +1,7 @@
 """`ViewPolicy`: a restricted policy that acts on what it sees of any Gymnasium environment.
 
-`as_view_policy` makes one of whatever a user has: a function, a stable-baselines3 model, a path to one.
-Matching and evaluation ask it through `followed`.
+`as_view_policy` makes one of whatever a user has: a function, a stable-baselines3 model, a path to one,
+a text `module:factory`. Matching and evaluation ask it through `followed`.
 
 Index letters: T steps of E environments, N = T·E views; A actions; d entries of a continuous action.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -27,8 +28,9 @@ from imm_rl.agents.restricted.view_answers import (
     checked_views,
     numbers_of,
 )
+from imm_rl.envs.factories import CALLABLE, imported
 from imm_rl.envs.options import FloatArray
-from imm_rl.errors import InvalidInputError, invalid
+from imm_rl.errors import ImmRlError, InvalidInputError, invalid
 
 __all__ = [
     "ACTION_NOISE",
@@ -156,13 +158,16 @@ def as_view_policy(restricted: Any, view_space: Space, action_space: Space) -> V
 
     Args:
         restricted: A `ViewPolicy`; a model or policy of stable-baselines3; a path to its zip, or to a
-            folder that holds `model.zip`; a function, see `FunctionPolicy`.
+            folder that holds `model.zip`; a function, see `FunctionPolicy`; or a text `module:factory`,
+            as in a file of settings: factory(view_space, action_space) returns one of the others.
         view_space: The restricted view of the environment that it is for.
         action_space: The environment's.
 
     Raises:
-        InvalidInputError: It is none of these, or sees or does something else.
+        InvalidInputError: It is none of these, sees or does something else, or its factory fails.
     """
+    if isinstance(restricted, str) and _names_factory(restricted):
+        restricted = _from_factory(restricted, view_space, action_space)
     if isinstance(restricted, type):
         raise invalid("restricted policy", "be a policy, not a class", restricted)
     if isinstance(restricted, ViewPolicy):
@@ -185,6 +190,25 @@ def as_view_policy(restricted: Any, view_space: Space, action_space: Space) -> V
         "restricted policy must be a ViewPolicy, a function of views, a model of stable-baselines3 or a "
         f"path to its zip; received {type(restricted).__name__}.{hint}"
     )
+
+
+def _names_factory(text: str) -> bool:
+    """Whether a text is `module:factory`; a file of that name comes first."""
+    is_file = Path(text).exists() or Path(f"{text}.zip").exists()
+    return CALLABLE.fullmatch(text) is not None and not is_file
+
+
+def _from_factory(text: str, view_space: Space, action_space: Space) -> Any:
+    what = "restricted policy"
+    try:
+        return imported(text, what)(view_space, action_space)
+    except ImmRlError:
+        raise
+    except Exception as error:  # of the user's code
+        raise InvalidInputError(
+            f"{what} {text!r} cannot be made by calling it with the restricted view's space and the "
+            f"action space: {type(error).__name__}: {error}"
+        ) from error
 
 
 def check_fit(policy: ViewPolicy, view_space: Space, action_space: Space) -> None:

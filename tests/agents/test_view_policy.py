@@ -1,3 +1,6 @@
+import sys
+
+import gymnasium
 import numpy as np
 import pytest
 import torch
@@ -335,3 +338,70 @@ def test_bounds_of_views_may_differ_and_those_of_actions_may_not():
     assert as_view_policy(policy, wide, spaces.Box(-2.0, 2.0, (1,), dtype=np.float64)) is policy
     with pytest.raises(InvalidInputError, match="acts in"):
         as_view_policy(policy, VIEW, spaces.Box(-1.0, 1.0, (1,)))
+
+
+USERS_MODULE = """
+import numpy as np
+
+def leaning(view_space, action_space):
+    assert view_space.shape == (2,) and action_space.n == 2
+    return lambda views: (views[:, 0] > 0).astype(int)
+
+def saved(view_space, action_space):
+    return "model.zip"
+
+def breaks(view_space, action_space):
+    raise KeyError("angle")
+
+def rule(views):
+    return np.zeros(len(views))
+"""
+
+
+@pytest.fixture
+def users_module(tmp_path, monkeypatch):
+    (tmp_path / "users_rules.py").write_text(USERS_MODULE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "users_rules", raising=False)
+    yield tmp_path
+    sys.modules.pop("users_rules", None)
+
+
+def test_factory_is_called_with_the_spaces_of_view_and_actions(users_module):
+    policy = as_view_policy("users_rules:leaning", VIEW, TWO)
+    answers, _ = policy.follow(np.array([[[0.5, 0.0]], [[-0.5, 0.0]]]), starts_of(2, 1))
+    np.testing.assert_array_equal(answers[:, 0], [[0.0, 1.0], [1.0, 0.0]])
+    assert policy.view_space is VIEW
+
+
+def test_factory_may_return_a_path(users_module):
+    with pytest.raises(InvalidInputError, match=r"there is no file model\.zip"):
+        as_view_policy("users_rules:saved", VIEW, TWO)
+    PPO("MlpPolicy", gymnasium.make("MountainCarContinuous-v0"), n_steps=8, batch_size=8).save(
+        "model.zip"
+    )
+    policy = as_view_policy("users_rules:saved", VIEW, spaces.Box(-1.0, 1.0, (1,)))
+    assert not policy.remembers
+
+
+def test_file_named_as_a_factory_is_read_as_a_file(users_module):
+    (users_module / "users_rules:leaning").write_text("no zip")
+    with pytest.raises(InvalidInputError, match=r"users_rules:leaning is no zip"):
+        as_view_policy("users_rules:leaning", VIEW, TWO)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("users_rulez:leaning", "cannot import 'users_rulez' of restricted policy"),
+        ("users_rules:leanin", "Did you mean 'leaning'?"),
+        ("users_rules:breaks", "KeyError: 'angle'"),
+        ("users_rules:rule", "calling it with the restricted view's space and the action space"),
+        ("users_rules:np", "be callable"),
+    ],
+)
+def test_factory_that_makes_no_policy_is_refused(users_module, text, message):
+    with pytest.raises(InvalidInputError) as error:
+        as_view_policy(text, VIEW, TWO)
+    assert message in str(error.value)
