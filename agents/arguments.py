@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 
 from imm_rl.agents.defaults import DEFAULT_LAMBDA
+from imm_rl.agents.restricted.asking import is_view_policy
 from imm_rl.agents.restricted.base import RestrictedPolicy
 from imm_rl.agents.restricted.named import named_policy
 from imm_rl.agents.settings import ReinforceSettings, is_whole
@@ -16,6 +18,9 @@ from imm_rl.envs.pair import EnvPair
 from imm_rl.envs.registry import tabular
 from imm_rl.errors import InvalidInputError, invalid, unknown_name
 from imm_rl.schedules import PaperRatio, Schedule, parse
+
+if TYPE_CHECKING:
+    from imm_rl.agents.restricted.view_policy import ViewPolicy
 
 Weight: TypeAlias = "float | str | Schedule"
 
@@ -31,12 +36,17 @@ def checked_seeds(seeds: Iterable[int] | int) -> list[int]:
     return listed
 
 
-def checked_policy(
-    pair: EnvPair, restricted: RestrictedPolicy | str | None
-) -> RestrictedPolicy | None:
-    """The restricted policy itself, made if a name was given (`named_policy`); its sizes fit the pair."""
+def checked_policy(pair: EnvPair, restricted: RestrictedPolicy | ViewPolicy | str | None) -> Any:
+    """The restricted policy itself, made if a name was given (`named_policy`); its sizes fit the pair.
+
+    A model of SB3 that was trained on the pair's POMDP view, or its zip, becomes a `ViewPolicy`.
+    """
     if restricted is None or restricted == "none":
         return None
+    if is_view_policy(restricted) or _is_sb3(restricted):
+        from imm_rl.agents.restricted.view_policy import as_view_policy  # late: imports Gymnasium
+
+        return as_view_policy(restricted, pair.pomdp().observation_space, pair.mdp().action_space)
     policy = named_policy(restricted, pair) if isinstance(restricted, str) else restricted
     if not callable(getattr(policy, "probs", None)):
         raise invalid("restricted", "have a method probs(beliefs (N, S)) -> (N, A)", type(policy))
@@ -52,6 +62,14 @@ def checked_policy(
             f"{pair.name} has {wanted[0]} states and {wanted[1]} actions. Solve it for this model."
         )
     return policy
+
+
+def _is_sb3(restricted: Any) -> bool:
+    """Whether it is a model of SB3, its zip, or a folder with one."""
+    if isinstance(restricted, str | os.PathLike):
+        text = os.fspath(restricted)
+        return text.endswith(".zip") or os.path.isdir(text)
+    return hasattr(restricted, "predict") and hasattr(restricted, "observation_space")
 
 
 def checked_weights(

@@ -12,18 +12,19 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import scipy.sparse as sp
 import torch
 
 from imm_rl.agents.contexts import Contexts, GivenTargets, make_source
 from imm_rl.agents.restricted.base import RestrictedPolicy
 from imm_rl.agents.rollout import Rollout
-from imm_rl.agents.sb3_policies import log_probs
+from imm_rl.agents.sb3_one_hot import log_probs_at
 from imm_rl.agents.sb3_rollout import RolloutReader, Steps
 from imm_rl.agents.sb3_states import StateCodec
 from imm_rl.agents.sb3_term import PolicyTerm
 from imm_rl.agents.streams import generator, restore_stream, stream_state
 from imm_rl.agents.view_terms import within
-from imm_rl.envs.model import FloatArray
+from imm_rl.envs.belief_filter import Beliefs
 from imm_rl.envs.pair import EnvPair
 from imm_rl.matching import InducedModelMatching, SharedSupport
 
@@ -67,7 +68,7 @@ class BeliefMatcher:
             most=MOST_CONTEXTS,
         )
         self._imm = InducedModelMatching(
-            GivenTargets(), SharedSupport(weights_of=lambda contexts: contexts.beliefs)
+            GivenTargets(), SharedSupport(weights_of=lambda contexts: contexts.support_weights)
         )
         self._draws = generator(seed, "batch")
         self._contexts: Contexts | None = None
@@ -128,12 +129,13 @@ class BeliefMatcher:
             if not weights.any():
                 return None
             masks = torch.as_tensor(masks, device=policy.device)
-        found = log_probs(policy, reader.as_seen(self._codec.table[states]), masks)
+        found = log_probs_at(policy, reader.as_seen(self._codec.table[states]), masks)
         batch = Contexts(beliefs, targets, weights, len(rows))
         term = self._imm.term(lambda _: found, batch, weights=weights)
+        shares = batch.support_weights
         return PolicyTerm(
             term.loss,
-            lambda: self._imm.measures(term, weights, log_probs=found, support_weights=beliefs),
+            lambda: self._imm.measures(term, weights, log_probs=found, support_weights=shares),
         )
 
     def state(self) -> dict[str, np.ndarray]:
@@ -155,12 +157,16 @@ class BeliefMatcher:
         self._goes_on = state["goes_on"].copy()
 
 
-def _columns(beliefs: Any, rows: np.ndarray) -> tuple[FloatArray, np.ndarray]:
+def _columns(beliefs: Beliefs, rows: np.ndarray) -> tuple[Beliefs, np.ndarray]:
     """The rows (B, n) of beliefs (M, S), (1, M, S) or CSR, and the n states that any of them allows."""
     if isinstance(beliefs, np.ndarray):
         chosen = beliefs.reshape(-1, beliefs.shape[-1])[rows]
         states = np.flatnonzero(chosen.any(axis=0))
         return (chosen if states.size == chosen.shape[1] else chosen[:, states]), states
     sparse = beliefs[rows]
-    states = np.unique(sparse.indices)
-    return sparse[:, states].toarray(), states
+    allowed = np.zeros(sparse.shape[1], dtype=bool)
+    allowed[sparse.indices] = True
+    states = np.flatnonzero(allowed)
+    columns = (np.cumsum(allowed) - 1)[sparse.indices]
+    shape = (len(rows), len(states))
+    return sp.csr_array((sparse.data, columns, sparse.indptr), shape=shape), states

@@ -189,7 +189,7 @@ class BeliefPolicy(BasePolicy):
         probs = np.full((len(seen), n_actions), 1.0 / n_actions)
         some = seen < self.pair.model.n_observations
         if some.any():
-            probs[some] = self.restricted.observation_probs(seen[some])  # type: ignore[attr-defined]
+            probs[some] = self.restricted.observation_probs(seen[some])
         return probs
 
     def _actions(self, probs: FloatArray, deterministic: bool) -> IntArray:

@@ -16,7 +16,12 @@ import numpy as np
 import torch
 
 from imm_rl.agents.reinforce import IMMReinforce, Record
-from imm_rl.agents.restricted.asking import acts_on_observation, policy_name, probs_at
+from imm_rl.agents.restricted.asking import (
+    acts_on_observation,
+    is_view_policy,
+    policy_name,
+    probs_at,
+)
 from imm_rl.errors import InvalidInputError
 from imm_rl.files import write_atomically
 
@@ -81,6 +86,10 @@ def identity(agent: IMMReinforce) -> dict[str, Any]:
 
 def _policy_text(policy: Any, start: np.ndarray) -> str:
     """A policy by its name and what it does first; enough to tell two apart."""
+    if is_view_policy(policy):
+        nothing = np.full((1, 1), policy.view_space.n - 1)
+        probs = policy.follow(nothing, np.ones((1, 1), dtype=bool))[0][0, 0]
+        return f"{policy.name}, first action {np.round(probs, 6).tolist()}"
     probs = policy.table[0] if acts_on_observation(policy) else probs_at(policy, start[None])[0]
     return f"{policy_name(policy)}, first action {np.round(probs, 6).tolist()}"
 

@@ -13,15 +13,17 @@ Index letters: N runs, E copies a run, R = N·E rows, T steps, M contexts of a r
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import scipy.sparse as sp
 
 from imm_rl.agents.context_weights import Weigh, weighing
+from imm_rl.agents.filtering import beliefs_along
 from imm_rl.agents.restricted.asking import (
     NOTHING_SEEN,
     acts_on_observation,
+    is_view_policy,
     probs_at,
     restricted_episodes,
 )
@@ -88,7 +90,7 @@ class GivenTargets:
 
 def make_source(
     pair: EnvPair,
-    policy: RestrictedPolicy,
+    policy: Any,
     *,
     kind: str,
     weight: str | None,
@@ -105,9 +107,20 @@ def make_source(
     Raises:
         InvalidInputError: The policy cannot be asked what a setting needs.
     """
+    remembers_views = is_view_policy(policy)
     if weight is None:
-        weight = "uniform" if acts_on_observation(policy) else "informed"
+        weight = "uniform" if acts_on_observation(policy) or remembers_views else "informed"
     weigh = weighing(weight, policy)
+    rows = Rows(SeedStreams(seeds, "context", n_variants), len(seeds) * n_variants, n_envs)
+    if remembers_views:
+        from imm_rl.agents.history_contexts import HistoryContexts  # it builds on this module
+
+        if kind == "restricted":
+            raise InvalidInputError(
+                "contexts 'restricted' are the beliefs that a policy acts on, and this one acts on what "
+                "it observes. Set contexts to 'agent'."
+            )
+        return HistoryContexts(pair, policy, weigh, rows, most)
     if kind == "restricted":
         if acts_on_observation(policy):
             raise InvalidInputError(
@@ -115,16 +128,15 @@ def make_source(
                 "observations. Set contexts to 'agent'."
             )
         return RestrictedRolloutContexts(pair, policy, weigh)
-    rows = Rows(SeedStreams(seeds, "context", n_variants), len(seeds) * n_variants, n_envs)
     if acts_on_observation(policy):
-        wanted, rows_given = pair.model.n_observations, len(policy.table)  # type: ignore[attr-defined]
+        wanted, rows_given = pair.model.n_observations, len(policy.table)
         if rows_given != wanted:
             raise invalid(
                 "the restricted policy's table",
                 f"have a row for each of {wanted} observations",
                 rows_given,
             )
-        return ObservationContexts(pair, policy.observation_beliefs, policy.table, weigh, rows)  # type: ignore[attr-defined]
+        return ObservationContexts(pair, policy.observation_beliefs, policy.table, weigh, rows)
     if pair.observation_beliefs is None:
         return FilteredContexts(pair, policy, weigh, rows, most)
     beliefs = pair.observation_beliefs
@@ -228,20 +240,10 @@ class FilteredContexts:
 
     def contexts(self, rollout: Rollout) -> Contexts:
         """The belief before each action of the rollout, E·T of them a run, or `most` of these."""
-        kept = self._kept(rollout.states.shape)
+        kept = self.kept(rollout.states.shape)
         uniforms = self._rows.uniforms(len(rollout.states))
         seen = self._sampler.observe(rollout.actions, rollout.next_states, uniforms)
-        going: BoolArray = ~(rollout.terminated | rollout.truncated)
-        met = []  # T times (R, S), or those rows of it that are kept
-        for t, (action, observation, on) in enumerate(
-            zip(rollout.actions, seen, going, strict=True)
-        ):
-            if kept is None:
-                met.append(self._belief)
-            elif kept[t].size:
-                met.append(self._belief[kept[t]])
-            self._belief = self._filter.follow(self._belief, action, observation, on)
-        beliefs = _run_by_run(met, self._rows.n_runs) if kept is None else _of_one_run(met)
+        beliefs = self._beliefs(rollout, seen, kept)
         targets = probs_at(self._policy, beliefs)
         weights = self._weigh(beliefs, targets)
         if targets.ndim == 2:  # of sparse beliefs
@@ -249,7 +251,26 @@ class FilteredContexts:
             weights = weights.reshape(self._rows.n_runs, -1)
         return Contexts(beliefs, targets, weights, weights.shape[1])
 
-    def _kept(self, shape: tuple[int, ...]) -> Sequence[IntArray] | None:
+    def _beliefs(
+        self, rollout: Rollout, seen: IntArray, kept: Sequence[IntArray] | None
+    ) -> Beliefs:
+        """The belief before each step, given what is observed after it, (T, R); those that are kept."""
+        going: BoolArray = ~(rollout.terminated | rollout.truncated)
+        n_steps, n_rows = going.shape
+        if kept is None:  # by run, then by copy, then by step
+            wanted = (np.arange(n_rows)[:, None] + n_rows * np.arange(n_steps)).reshape(-1)
+        else:
+            wanted = np.concatenate([rows + n_rows * t for t, rows in enumerate(kept)])
+        beliefs, self._belief = beliefs_along(
+            self._filter, self._belief, rollout.actions, seen, going, wanted
+        )
+        if isinstance(beliefs, np.ndarray):
+            return beliefs.reshape(
+                1 if kept is not None else self._rows.n_runs, -1, beliefs.shape[1]
+            )
+        return beliefs
+
+    def kept(self, shape: tuple[int, ...]) -> Sequence[IntArray] | None:
         """The rows of each of T steps whose beliefs are kept; None for all of them."""
         n_steps, n_rows = shape
         if self._most is None or n_steps * n_rows <= self._most:
@@ -279,21 +300,12 @@ class FilteredContexts:
 _CSR_PARTS = ("data", "indices", "indptr")
 
 
-def _run_by_run(met: list[Beliefs], n_runs: int) -> Beliefs:
-    """T times (R, S) as (N, E·T, S), or as CSR (N·E·T, S): by run, then by copy, then by step."""
-    n_rows = met[0].shape[0]
-    if all(isinstance(beliefs, np.ndarray) for beliefs in met):
-        together: FloatArray = np.stack(met, axis=1)  # type: ignore[arg-type]  # all are arrays
-        return together.reshape(n_runs, -1, together.shape[-1])
-    by_row = np.arange(n_rows)[:, None] + n_rows * np.arange(len(met))
-    return sp.csr_array(stacked(met)[by_row.reshape(-1)])
-
-
-def _of_one_run(met: list[Beliefs]) -> Beliefs:
-    """Lists of rows as (1, M, S), or as CSR (M, S)."""
-    if all(isinstance(beliefs, np.ndarray) for beliefs in met):
-        return np.concatenate(met)[None]  # type: ignore[arg-type]  # all are arrays
-    return stacked(met)
+def rows_run_by_run(values: np.ndarray, n_runs: int, kept: Sequence[IntArray] | None) -> np.ndarray:
+    """Values (T, R, ...) as (N, E·T, ...), the order of the beliefs; those kept alone as (1, M, ...)."""
+    if kept is not None:
+        return np.concatenate([step[rows] for step, rows in zip(values, kept, strict=True)])[None]
+    by_row = np.moveaxis(values, 0, 1)
+    return by_row.reshape(n_runs, -1, *values.shape[2:])
 
 
 class RestrictedRolloutContexts:

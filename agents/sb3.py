@@ -27,7 +27,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from imm_rl.agents.arguments import Weight, checked_policy, checked_weights
 from imm_rl.agents.belief_matcher import BeliefMatcher
 from imm_rl.agents.neighbours import Equal, Nearest, parse_completions
-from imm_rl.agents.restricted.asking import acts_on_observation, probs_at
+from imm_rl.agents.restricted.asking import acts_on_observation, is_view_policy, probs_at
 from imm_rl.agents.restricted.view_policy import as_view_policy, followed
 from imm_rl.agents.sb3_measures import measured
 from imm_rl.agents.sb3_policies import checked_algorithm, evaluation_mode
@@ -312,7 +312,10 @@ class IMMCallback(BaseCallback):
     def _ask_once(self) -> None:
         """Asks the restricted policy about the first observations, so that a fault is said at once."""
         if isinstance(self._seen, EnvPair):
-            if not acts_on_observation(self.policy):
+            if is_view_policy(self.policy):
+                nothing = np.full((1, 1), self.policy.view_space.n - 1)
+                followed(self.policy, nothing, np.ones((1, 1), dtype=bool))
+            elif not acts_on_observation(self.policy):
                 probs_at(self.policy, self._seen.restricted_model.initial[None])
             return
         first = self._reader.first()

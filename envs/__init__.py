@@ -12,19 +12,23 @@ from typing import TYPE_CHECKING, Any
 from imm_rl.envs import gym_ids
 
 if TYPE_CHECKING:
+    from imm_rl.envs.feature_pair import FeaturePair
+    from imm_rl.envs.features import Features
     from imm_rl.envs.model import TabularPOMDP
     from imm_rl.envs.pair import EnvPair
     from imm_rl.envs.registry import make, names, register
 
 _LATE = {
     "EnvPair": "imm_rl.envs.pair",
+    "FeaturePair": "imm_rl.envs.feature_pair",
+    "Features": "imm_rl.envs.features",
     "TabularPOMDP": "imm_rl.envs.model",
     "make": "imm_rl.envs.registry",
     "names": "imm_rl.envs.registry",
     "register": "imm_rl.envs.registry",
 }
 
-__all__ = ["EnvPair", "TabularPOMDP", "make", "names", "register"]
+__all__ = ["EnvPair", "FeaturePair", "Features", "TabularPOMDP", "make", "names", "register"]
 
 gym_ids.register_all()
 

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from imm_rl.agents.reinforce import IMMReinforce
     from imm_rl.agents.sb3 import IMMCallback
     from imm_rl.agents.sb3_agents import IMMA2C, IMMPPO
-    from imm_rl.envs.model import TabularPOMDP
     from imm_rl.envs.feature_pair import FeaturePair
+    from imm_rl.envs.model import TabularPOMDP
     from imm_rl.envs.pair import EnvPair
     from imm_rl.envs.registry import make
     from imm_rl.matching import InducedModelMatching

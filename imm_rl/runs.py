@@ -2,8 +2,10 @@
 
     runs/<env>/<agent>-<restricted>-<n>/
         config.yaml  command.txt  versions.json     written before anything runs
-        restricted.npz                              the restricted policy, where it can be saved
-        checkpoints/latest.npz                      where a stopped run goes on
+        restricted.npz                              the restricted policy, where it can be saved;
+                                                    restricted.zip: one of Stable-Baselines3
+        checkpoints/latest.npz                      where a stopped run goes on; of ppo and a2c in
+                                                    seed_<k>/, as are results of seeds that are done
         progress.csv  events.out.tfevents.*         curves; of several seeds in seed_<k>/
         model.zip  summary.json                     the result; of several seeds in seed_<k>/ as well
         summary.json                                of all seeds; says that the run is finished
@@ -27,6 +29,7 @@ from imm_rl.files import write_text
 from imm_rl.formats import read_yaml, to_csv, to_json
 
 CONFIG, SUMMARY, MODEL = "config.yaml", "summary.json", "model.zip"
+PROGRESS = "progress.csv"
 _LONGEST_NAME = 60
 
 
@@ -155,7 +158,7 @@ class RunFolder:
 
     def remove_leftovers(self) -> None:
         """Removes the temporary files of writers that were killed."""
-        for name in (SUMMARY, MODEL, "progress.csv", "*.npz", "*.json"):
+        for name in (SUMMARY, "*.zip", PROGRESS, "*.npz", "*.json"):
             for path in self.path.rglob(f".{name}.*"):
                 path.unlink(missing_ok=True)
 

@@ -38,6 +38,11 @@ def acts_on_observation(policy: Any) -> bool:
     return getattr(policy, "acts_on", "belief") == "observation"
 
 
+def is_view_policy(policy: Any) -> bool:
+    """Whether the policy acts on what is observed, perhaps with a memory (`ViewPolicy`)."""
+    return callable(getattr(policy, "follow", None)) and not hasattr(policy, "probs")
+
+
 def policy_name(policy: Any) -> str:
     """What tables and errors call a policy; one of the user's own may have no name."""
     return str(getattr(policy, "name", type(policy).__name__))
@@ -145,7 +150,7 @@ def told(policy: Any) -> FloatArray:
     Raises:
         InvalidInputError: It acts on observations, and cannot be told.
     """
-    if acts_on_observation(policy):
+    if acts_on_observation(policy) or is_view_policy(policy):
         raise InvalidInputError(
             "context_weight 'informed' asks what the restricted policy would do if told the state, "
             "and a policy on observations cannot be told. Set context_weight to 'uniform'."

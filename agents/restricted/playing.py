@@ -17,10 +17,11 @@ from imm_rl.envs.options import FloatArray
 
 if TYPE_CHECKING:
     from imm_rl.envs.feature_pair import FeaturePair
+    from imm_rl.envs.pair import EnvPair
 
 
 def view_policy_returns(
-    pair: FeaturePair,
+    pair: EnvPair | FeaturePair,
     policy: ViewPolicy,
     *,
     episodes: int,

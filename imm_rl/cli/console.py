@@ -5,9 +5,15 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from imm_rl.formats import to_json
+from imm_rl.statistics import mean_ci95
+
+if TYPE_CHECKING:
+    from imm_rl.envs.model import FloatArray
 
 
 class Console:
@@ -100,6 +106,23 @@ def interval(ends: Sequence[float | None]) -> str:
     if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):
         return ""
     return f"[{number(low)}, {number(high)}]"
+
+
+def measures_shown(returns: FloatArray, measures: Mapping[str, FloatArray]) -> dict[str, str]:
+    """What a line of progress shows of an evaluation.
+
+    Args:
+        returns: (K,), of K seeds.
+        measures: By TensorBoard tag, (K,) each.
+    """
+    mean, *ends = mean_ci95(returns)
+    shown = {"return": f"{number(mean)} {interval(ends)}".strip()}
+    for name, tag in (("λ", "imm/lambda"), ("KL", "imm/kl")):
+        measured = measures.get(tag, np.empty(0))
+        measured = measured[np.isfinite(measured)]  # an update may have had nothing to match
+        if measured.size:
+            shown[name] = f"{measured.mean() + 0.0:.3f}"
+    return shown
 
 
 def table(rows: Sequence[Sequence[str]], left: Sequence[int] = (0,)) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from imm_rl.cli.options import add_json
 
 if TYPE_CHECKING:
+    from imm_rl.envs.feature_pair import FeaturePair
     from imm_rl.envs.pair import EnvPair
 
 
@@ -16,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options."""
     parser.description = (
         "Lists the registered environments, or shows one in full. Environments of your own:\n"
-        "--env PATH.POMDP (a file in Cassandra's format) or --env module:factory."
+        "--env PATH.POMDP (a file in Cassandra's format) or --env module:factory; any id of Gymnasium."
     )
     parser.epilog = "examples:\n  imm-rl envs\n  imm-rl envs grid\n  imm-rl envs 'grid(size=7)'"
     parser.add_argument("spec", nargs="?", metavar="SPEC", help="show this one in full")
@@ -26,18 +27,48 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Prints the table or the one."""
     from imm_rl.cli.console import Console
-    from imm_rl.cli.train_config import checked_pair
+    from imm_rl.cli.environments import checked_pair
     from imm_rl.envs import registry
+    from imm_rl.envs.pair import EnvPair
 
     console = Console(json_only=args.json)
     if args.spec is not None:
         pair = checked_pair(args.spec)
+        if not isinstance(pair, EnvPair):
+            console.result(_spaces(pair), _spaces_in_full(pair))
+            return 0
         found = _described(pair)
         console.result(found, _in_full(found, pair))
         return 0
-    listed = {name: _described(registry.make(name)) for name in registry.names()}
+    listed = {name: _described(registry.tabular(registry.make(name))) for name in registry.names()}
     console.result(listed, _table(listed))
     return 0
+
+
+def _spaces(pair: FeaturePair) -> dict[str, Any]:
+    """Of a Gymnasium environment, which has no model to tell more of."""
+    seen = pair.features
+    return {
+        "name": pair.name,
+        "spec": pair.spec,
+        "observations": str(pair.observation_space),
+        "actions": str(pair.action_space),
+        "restricted_view": None if seen is None else str(seen.space),
+        "max_steps": pair.max_steps,
+    }
+
+
+def _spaces_in_full(pair: FeaturePair) -> str:
+    from imm_rl.cli.console import table
+
+    found = _spaces(pair)
+    rows = [
+        ["observations", found["observations"]],
+        ["actions", found["actions"]],
+        ["restricted view", found["restricted_view"] or "none; --observe gives one"],
+        ["steps of an episode", "no limit" if pair.max_steps is None else f"{pair.max_steps}"],
+    ]
+    return "\n".join([pair.spec or pair.name, "", table(rows, left=(0, 1))])
 
 
 def _described(pair: EnvPair) -> dict[str, Any]:

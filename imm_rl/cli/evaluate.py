@@ -11,7 +11,7 @@ from imm_rl.cli.options import add_env, add_json
 from imm_rl.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from imm_rl.agents.state_policy import StatePolicy
+    from imm_rl.envs.feature_pair import FeaturePair
     from imm_rl.envs.model import FloatArray
     from imm_rl.envs.pair import EnvPair
 
@@ -26,14 +26,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "examples:\n"
         "  imm-rl evaluate\n"
         "  imm-rl evaluate runs/tiger/reinforce-pomdp-1 --episodes 10_000\n"
-        "  imm-rl evaluate tiger.npz --env tiger"
+        "  imm-rl evaluate tiger.npz --env tiger\n"
+        "  imm-rl evaluate my_ppo.zip --env CartPole-v1"
     )
     parser.add_argument(
         "policy",
         nargs="?",
         metavar="RUN|POLICY",
-        help="a run folder, a model.zip or a restricted policy's .npz, .policy, .policyx or .alpha "
-        "(default: the latest run)",
+        help="a run folder, a model.zip, another zip of stable-baselines3, or a restricted policy's "
+        ".npz, .policy, .policyx or .alpha (default: the latest run)",
     )
     add_env(parser, " (default: the one it was trained on)")
     parser.add_argument(
@@ -70,17 +71,30 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _trained(path: str, env: str | None, episodes: int, seed: int) -> dict[str, Any]:
-    """Of a run folder or a model.zip."""
+    """Of a run folder or a model.zip, whichever agent left it."""
+    from imm_rl.cli import evaluate_sb3
+
+    files = _model_files(Path(path))
+    if evaluate_sb3.is_sb3(files[0]):
+        return evaluate_sb3.evaluated(path, files, env, episodes, seed)
+    return _reinforce(path, files, env, episodes, seed)
+
+
+def _reinforce(
+    path: str, files: list[Path], env: str | None, episodes: int, seed: int
+) -> dict[str, Any]:
+    """Of tables of action probabilities, all seeds at once."""
     import numpy as np
 
     from imm_rl.agents.evaluation import Evaluator
-    from imm_rl.cli.train_config import checked_pair
+    from imm_rl.agents.state_policy import StatePolicy
+    from imm_rl.cli.environments import tabular_pair
 
-    policies = _policies(Path(path))
+    policies = [StatePolicy.load(file) for file in files]
     spec = env or policies[0].about.get("env")
     if not isinstance(spec, str):
-        raise InvalidInputError(f"{path} does not say which environment it is for. Give --env.")
-    pair = checked_pair(spec)
+        raise unknown_env(path)
+    pair = tabular_pair(spec, "a policy of agent reinforce")
     for policy in policies:
         _check_sizes(path, policy.n_states, policy.n_actions, pair)
     n_steps = _episode_steps(Path(path), pair)
@@ -91,19 +105,19 @@ def _trained(path: str, env: str | None, episodes: int, seed: int) -> dict[str, 
         evaluator = Evaluator(pair, [seed], len(policies), episodes=episodes, n_steps=n_steps)
         returns.append(evaluator.returns(tables))
     seeds = [policy.about.get("seed") for policy in policies]
-    return _result(path, pair, returns[0], returns[1], n_steps, seed) | {"trained_seeds": seeds}
+    return result_of(path, pair, returns[0], returns[1], n_steps, seed) | {"trained_seeds": seeds}
 
 
 def _restricted(path: str, env: str | None, episodes: int, seed: int) -> dict[str, Any]:
     """Of a restricted policy's file."""
     from imm_rl.agents.evaluation import restricted_returns
     from imm_rl.agents.streams import generator
+    from imm_rl.cli.environments import tabular_pair
     from imm_rl.cli.restricted import from_file
-    from imm_rl.cli.train_config import checked_pair
 
     if env is None:
-        raise InvalidInputError(f"{path} does not say which environment it is for. Give --env.")
-    pair = checked_pair(env)
+        raise unknown_env(path)
+    pair = tabular_pair(env, "a policy on beliefs")
     policy = from_file(path, pair)
     n_steps = pair.max_steps
     sampled, greedy = (
@@ -112,16 +126,20 @@ def _restricted(path: str, env: str | None, episodes: int, seed: int) -> dict[st
         )[None, :]
         for p in (policy, policy.with_(temperature=None, ties="first"))
     )
-    return _result(path, pair, sampled, greedy, n_steps, seed)
+    return result_of(path, pair, sampled, greedy, n_steps, seed)
 
 
-def _policies(path: Path) -> list[StatePolicy]:
-    """The trained policies of a run's seeds, in order, or the one in a zip."""
-    from imm_rl.agents.state_policy import StatePolicy
+def unknown_env(path: str) -> InvalidInputError:
+    """The error for a policy that does not say where it acts, and --env does not either."""
+    return InvalidInputError(f"{path} does not say which environment it is for. Give --env.")
+
+
+def _model_files(path: Path) -> list[Path]:
+    """The trained policies of a run's seeds, in order, or the zip itself."""
     from imm_rl.runs import CONFIG, MODEL
 
     if path.is_file():
-        return [StatePolicy.load(path)]
+        return [path]
     files = [path / MODEL] if (path / MODEL).is_file() else list(path.glob(f"seed_*/{MODEL}"))
     if not files:
         if not (path / CONFIG).is_file():
@@ -130,7 +148,7 @@ def _policies(path: Path) -> list[StatePolicy]:
             f"the run {path} is not finished and has no policy yet. Go on with it: "
             f"imm-rl train --resume {path}"
         )
-    return [StatePolicy.load(file) for file in sorted(files, key=_seed_of)]
+    return sorted(files, key=_seed_of)
 
 
 def _seed_of(file: Path) -> int:
@@ -138,15 +156,20 @@ def _seed_of(file: Path) -> int:
     return int(match[1]) if match else 0
 
 
-def _episode_steps(path: Path, pair: EnvPair) -> int:
-    """Steps of an episode: what the run was evaluated with, else the environment's."""
+def run_config(path: Path) -> dict[str, Any]:
+    """The configuration of the run that a folder or file lies in; empty where it lies in none."""
     from imm_rl.formats import read_yaml
     from imm_rl.runs import CONFIG
 
     for folder in (path, path.parent, path.parent.parent):
         if (folder / CONFIG).is_file() and (folder / "versions.json").is_file():
-            return int(read_yaml(folder / CONFIG).get("eval_steps") or pair.max_steps)
-    return pair.max_steps
+            return read_yaml(folder / CONFIG)
+    return {}
+
+
+def _episode_steps(path: Path, pair: EnvPair) -> int:
+    """Steps of an episode: what the run was evaluated with, else the environment's."""
+    return int(run_config(path).get("eval_steps") or pair.max_steps)
 
 
 def _check_sizes(path: str, n_states: int, n_actions: int, pair: EnvPair) -> None:
@@ -158,13 +181,22 @@ def _check_sizes(path: str, n_states: int, n_actions: int, pair: EnvPair) -> Non
         )
 
 
-def _result(
-    path: str, pair: EnvPair, sampled: FloatArray, greedy: FloatArray, n_steps: int, seed: int
+def result_of(
+    path: str,
+    pair: EnvPair | FeaturePair,
+    sampled: FloatArray,
+    greedy: FloatArray,
+    n_steps: int | None,
+    seed: int,
 ) -> dict[str, Any]:
     """Of returns (K, B) of K policies; intervals as in a run's summary."""
     from imm_rl.agents.evaluation import oracle_return
     from imm_rl.cli.summary import evaluation, mean_return
+    from imm_rl.envs.pair import EnvPair
 
+    oracle = None
+    if isinstance(pair, EnvPair) and n_steps is not None:
+        oracle = {"mean_return": oracle_return(pair.model, n_steps)}
     return {
         "policy": path,
         "env": pair.spec,
@@ -172,26 +204,30 @@ def _result(
         "seed": seed,
         "eval": evaluation(sampled),
         "eval_deterministic": mean_return(greedy),
-        "oracle": {"mean_return": oracle_return(pair.model, n_steps)},
+        "oracle": oracle,
     }
 
 
 def _report(result: dict[str, Any]) -> str:
-    from imm_rl.cli.summary import comparison
+    from imm_rl.cli.summary import comparison, optimum
 
+    steps = result["episode_steps"]
+    length = "" if steps is None else f" of at most {steps} steps"
+    if result["oracle"] is not None:
+        length = f" of {steps} steps"
     several = len(result["eval"]["per_seed"])
     which = f"{several} trained policies, " if several > 1 else ""
     return "\n".join(
         [
-            f"{result['policy']} in {result['env']}: {which}{result['eval']['episodes']:,} episodes of "
-            f"{result['episode_steps']} steps, seed {result['seed']}",
+            f"{result['policy']} in {result['env']}: {which}{result['eval']['episodes']:,} episodes"
+            f"{length}, seed {result['seed']}",
             "",
             comparison(
                 {
                     "sampled actions": result["eval"],
                     "most likely actions": result["eval_deterministic"],
                 },
-                result["oracle"]["mean_return"],
+                optimum(result),
             ),
         ]
     )

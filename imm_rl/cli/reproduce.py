@@ -58,9 +58,9 @@ def run(args: argparse.Namespace) -> int:
     out = _made(args.out)
 
     from imm_rl.agents import paper
-    from imm_rl.envs.registry import make
+    from imm_rl.envs.registry import make, tabular
 
-    pair, seeds = make("grid"), range(args.seed, args.seed + args.runs)
+    pair, seeds = tabular(make("grid")), range(args.seed, args.seed + args.runs)
     start = time.perf_counter()
     progress = None if args.quiet else _Progress(args.experiment)
     compute = paper.figure_2 if args.experiment == "figure-2" else paper.lambda_search

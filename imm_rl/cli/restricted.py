@@ -5,7 +5,9 @@ pomdp, qmdp, ...     solve the pair's restricted model (solutions are cached)
 pouct, pomcp         pomdp_py's planners, asked at up to 200 beliefs and written down as a table
 external-sarsop      another program's solution, where it is installed; also external-pomdp-solve
 PATH                 a policy that `imm-rl solve --out`, a run or another tool left; its name ends in
-                     .npz, .policy, .policyx (SARSOP) or .alpha (pomdp-solve)
+                     .npz, .policy, .policyx (SARSOP) or .alpha (pomdp-solve); or a model.zip of
+                     stable-baselines3, or the run folder that holds it, trained on the POMDP view
+                     (imm-rl train --view restricted)
 module:factory       called with the restricted model; returns an object with
                      n_states, n_actions, name and probs(beliefs (N, S)) -> (N, A)
 """
@@ -20,11 +22,10 @@ from typing import TYPE_CHECKING, Any
 from imm_rl.errors import ImmRlError, InvalidInputError, invalid, unknown_name
 
 if TYPE_CHECKING:
-    from imm_rl.agents.restricted.base import RestrictedPolicy
     from imm_rl.envs.pair import EnvPair
 
 
-def check(text: str, pair: EnvPair, temperature: float | None) -> RestrictedPolicy | None:
+def check(text: str, pair: EnvPair, temperature: float | None) -> Any:
     """Refuses what cannot be made for this pair; what needs no solving is made and asked once.
 
     Returns:
@@ -42,16 +43,16 @@ def check(text: str, pair: EnvPair, temperature: float | None) -> RestrictedPoli
     if text in policy_names():
         check_name(text)
         return None
-    if not is_file(text) and ":" not in text:
+    if not (is_file(text) or is_sb3(text) or ":" in text):
         error = unknown_name("restricted policy", text, ["none", *policy_names()])
         raise InvalidInputError(
-            f"{error} Or give a file ({', '.join(SUFFIXES)}) or module:factory."
+            f"{error} Or give a file ({', '.join(SUFFIXES)}, .zip) or module:factory."
         )
 
-    from imm_rl.agents.restricted.asking import acts_on_observation, probs_at
+    from imm_rl.agents.restricted.asking import acts_on_observation, is_view_policy, probs_at
 
     policy = make(text, pair, temperature)
-    if policy is not None and not acts_on_observation(policy):
+    if policy is not None and not (acts_on_observation(policy) or is_view_policy(policy)):
         probs_at(policy, pair.restricted_model.initial[None])
     return policy
 
@@ -61,7 +62,7 @@ def make(
     pair: EnvPair,
     temperature: float | None,
     progress: Callable[[int, int], None] | None = None,
-) -> RestrictedPolicy | None:
+) -> Any:
     """The policy that a text means; solving may take a while.
 
     Args:
@@ -83,8 +84,10 @@ def make(
         policy = named_policy(text, pair, progress=progress)
     elif is_file(text):
         policy = from_file(text, pair)
+    elif is_sb3(text):
+        policy = checked_policy(pair, text)
     else:
-        policy = _made(text, pair)
+        policy = made(text, pair.restricted_model)
     if temperature is not None:
         if not hasattr(policy, "with_"):
             raise InvalidInputError(
@@ -101,6 +104,11 @@ def is_file(text: str) -> bool:
     return is_policy_file(text)
 
 
+def is_sb3(text: str) -> bool:
+    """Whether a text names a zip of stable-baselines3, or a folder that may hold one."""
+    return text.lower().endswith(".zip") or Path(text).is_dir()
+
+
 def from_file(path: str | Path, pair: EnvPair) -> Any:
     """The policy in a file, to look ahead in the pair's restricted model."""
     from imm_rl.agents.restricted.stored import load_policy
@@ -110,9 +118,14 @@ def from_file(path: str | Path, pair: EnvPair) -> Any:
     return load_policy(path, pair.restricted_model)
 
 
-def _made(text: str, pair: EnvPair) -> Any:
+def made(text: str, argument: Any) -> Any:
+    """What the factory of `module:factory` returns for an argument.
+
+    Raises:
+        InvalidInputError: There is no such factory, or it fails.
+    """
     try:
-        return _factory(text)(pair.restricted_model)
+        return _factory(text)(argument)
     except ImmRlError:
         raise
     except Exception as error:  # of the user's code

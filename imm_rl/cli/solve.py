@@ -139,7 +139,7 @@ def checked(args: argparse.Namespace) -> Request:
         InvalidInputError: One is wrong, or two contradict each other.
     """
     from imm_rl.cli import values
-    from imm_rl.cli.train_config import checked_pair
+    from imm_rl.cli.environments import tabular_pair
 
     if args.env is None:
         raise InvalidInputError(
@@ -157,7 +157,8 @@ def checked(args: argparse.Namespace) -> Request:
         out=None if args.out is None else _checked_out(args.out),
         plot=None if args.plot is None else _checked_plot(args.plot),
         explain=args.explain,
-        pair=checked_pair(values.text("--env", args.env)),  # last: a file may be large
+        # Last: a file may be large.
+        pair=tabular_pair(values.text("--env", args.env), "imm-rl solve"),
     )
 
 

@@ -14,13 +14,13 @@ from imm_rl.statistics import mean_ci95
 
 if TYPE_CHECKING:
     from imm_rl.agents.reinforce import IMMReinforce
-    from imm_rl.agents.restricted.base import RestrictedPolicy
     from imm_rl.cli.train_config import TrainConfig
+    from imm_rl.envs.feature_pair import FeaturePair
     from imm_rl.envs.model import FloatArray
     from imm_rl.envs.pair import EnvPair
     from imm_rl.runs import RunFolder
 
-MOST_EPISODES = 1000
+LEAST_EPISODES, MOST_EPISODES = 100, 1000
 """Of the restricted policy's evaluation."""
 
 
@@ -29,11 +29,11 @@ class Yardsticks:
     """What the trained agent is held against.
 
     Attributes:
-        oracle: Expected return of the best who sees the state.
+        oracle: Expected return of the best who sees the state; None where nobody knows.
         restricted: Mean return and interval of the restricted policy, None without one.
     """
 
-    oracle: float
+    oracle: float | None
     restricted: tuple[float, float, float] | None
 
 
@@ -45,24 +45,57 @@ class FinalEvaluation:
     deterministic: FloatArray
 
 
+@dataclass(frozen=True)
+class Curve:
+    """Evaluations while training: steps of each seed (P,), mean returns (P, K)."""
+
+    env_steps: list[int]
+    returns: FloatArray
+
+    @classmethod
+    def of(cls, env_steps: list[int], returns: Sequence[Any]) -> Curve:
+        """From one entry an evaluation, of K returns each."""
+        return cls(env_steps, np.array(returns).reshape(len(env_steps), -1))
+
+
+@dataclass(frozen=True)
+class Result:
+    """What K seeds came to: steps of each, seconds of all, curves and final evaluation."""
+
+    env_steps: int
+    wall_seconds: float
+    curve: Curve
+    final: FinalEvaluation
+
+
 def measure_yardsticks(
-    config: TrainConfig, pair: EnvPair, policy: RestrictedPolicy | None
+    config: TrainConfig, pair: EnvPair | FeaturePair, policy: Any | None
 ) -> Yardsticks:
     """The optimum by backward induction, the restricted policy by playing it."""
     from imm_rl.agents.evaluation import oracle_return, restricted_returns
+    from imm_rl.agents.restricted.asking import is_view_policy
     from imm_rl.agents.streams import generator
+    from imm_rl.envs.pair import EnvPair
 
-    n_steps = config.settings.eval_steps or pair.max_steps
-    oracle = oracle_return(pair.model, n_steps)
+    episodes = config.settings.eval_episodes * len(config.seeds)
+    episodes = min(max(episodes, LEAST_EPISODES), MOST_EPISODES)
+    seed = config.seeds[0]
+    if not isinstance(pair, EnvPair):
+        oracle = None
+    else:
+        n_steps: int = getattr(config.settings, "eval_steps", None) or pair.max_steps
+        oracle = oracle_return(pair.model, n_steps)
     if policy is None:
         return Yardsticks(oracle, None)
-    returns = restricted_returns(
-        pair,
-        policy,
-        episodes=min(MOST_EPISODES, config.settings.eval_episodes * len(config.seeds)),
-        n_steps=n_steps,
-        rng=generator(config.seeds[0], "restricted"),
-    )
+    if not isinstance(pair, EnvPair) or is_view_policy(policy):
+        from imm_rl.agents.restricted.playing import view_policy_returns
+
+        seed = int(generator(seed, "restricted").integers(1 << 31))
+        returns = view_policy_returns(pair, policy, episodes=episodes, seed=seed)
+    else:
+        returns = restricted_returns(
+            pair, policy, episodes=episodes, n_steps=n_steps, rng=generator(seed, "restricted")
+        )
     return Yardsticks(oracle, mean_ci95(returns))
 
 
@@ -77,35 +110,31 @@ def evaluate_finally(agent: IMMReinforce) -> FinalEvaluation:
 
 
 def summarize(
-    config: TrainConfig,
-    agent: IMMReinforce,
-    final: FinalEvaluation,
-    yardsticks: Yardsticks,
-    wall_seconds: float,
-    of: Sequence[int] | None = None,
+    config: TrainConfig, result: Result, yardsticks: Yardsticks, of: Sequence[int] | None = None
 ) -> dict[str, Any]:
     """The content of `summary.json`, of all seeds or of those at the positions `of`.
 
     Intervals are over seeds; of a single seed, over the episodes of its final evaluation (its curve has
-    none). `episodes` counts those of all seeds. `steps_per_second` counts the steps of all seeds, which
-    train side by side.
+    none). `episodes` counts those of all seeds. `steps_per_second` counts the steps of all seeds that the
+    result is of.
     """
-    index = list(range(len(config.seeds)) if of is None else of)
-    restricted = yardsticks.restricted
-    curve = [mean_ci95(record.returns[index]) for record in agent.records]
+    n_seeds = len(result.final.sampled)
+    index = list(range(n_seeds) if of is None else of)
+    restricted, seconds = yardsticks.restricted, result.wall_seconds
+    curve = [mean_ci95(returns[index]) for returns in result.curve.returns]
     return {
         "env": config.env,
         "agent": config.agent,
         "restricted": config.restricted,
         "imm_lambda": config.imm_lambda,
         "seeds": [config.seeds[i] for i in index],
-        "env_steps": agent.env_steps,
-        "wall_seconds": wall_seconds,
-        "steps_per_second": agent.env_steps * len(config.seeds) / max(wall_seconds, 1e-9),
-        "eval": evaluation(final.sampled[index]),
-        "eval_deterministic": mean_return(final.deterministic[index]),
+        "env_steps": result.env_steps,
+        "wall_seconds": seconds,
+        "steps_per_second": result.env_steps * n_seeds / max(seconds, 1e-9),
+        "eval": evaluation(result.final.sampled[index]),
+        "eval_deterministic": mean_return(result.final.deterministic[index]),
         "curve": {
-            "env_steps": [record.env_steps for record in agent.records],
+            "env_steps": result.curve.env_steps,
             "mean_return": [mean for mean, _, _ in curve],
             "ci95_low": [low for _, low, _ in curve],
             "ci95_high": [high for _, _, high in curve],
@@ -113,7 +142,7 @@ def summarize(
         "restricted_eval": None
         if restricted is None
         else {"mean_return": restricted[0], "ci95": list(restricted[1:])},
-        "oracle": {"mean_return": yardsticks.oracle},
+        "oracle": None if yardsticks.oracle is None else {"mean_return": yardsticks.oracle},
     }
 
 
@@ -133,7 +162,7 @@ def report(summary: dict[str, Any], folder: RunFolder) -> str:
                     "trained, most likely actions": summary["eval_deterministic"],
                     f"restricted policy ({summary['restricted']})": summary["restricted_eval"],
                 },
-                summary["oracle"]["mean_return"],
+                optimum(summary),
             ),
             f"intervals over {_over(summary)}",
             "",
@@ -152,16 +181,25 @@ def _over(summary: Mapping[str, Any]) -> str:
     return f"{summary['eval']['episodes']:,} episodes"
 
 
-def comparison(found: Mapping[str, Mapping[str, Any] | None], optimum: float) -> str:
-    """A table of mean returns, their intervals, and how far they are from the optimum."""
-    relative = optimum > 0.0  # a share of an optimum that costs would mean nothing
+def optimum(found: Mapping[str, Any]) -> float | None:
+    """The optimum that a summary tells, None where it knows none."""
+    oracle = found["oracle"]
+    return None if oracle is None else float(oracle["mean_return"])
+
+
+def comparison(found: Mapping[str, Mapping[str, Any] | None], optimum: float | None) -> str:
+    """A table of mean returns, their intervals and, where it is known, how far the optimum is."""
+    relative = optimum is not None and optimum > 0.0  # a share of one that costs would mean nothing
     head = "of the optimum" if relative else "below the optimum"
     rows = [["", "mean return", "95 % interval", head]]
     for name, values in found.items():
         if values is not None:
-            mean = values["mean_return"]
-            distance = f"{mean / optimum:.0%}" if relative else number(optimum - mean)
+            mean, distance = values["mean_return"], ""
+            if optimum is not None:
+                distance = f"{mean / optimum:.0%}" if relative else number(optimum - mean)
             rows.append([name, number(mean), interval(values["ci95"]), distance])
+    if optimum is None:
+        return table([row[:3] for row in rows])
     rows.append(["optimum (sees the state)", number(optimum), "", ""])
     return table(rows)
 

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import shlex
-import textwrap
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from imm_rl.cli.options import add_config, add_json, add_quiet
 from imm_rl.errors import InvalidInputError, RunFailedError
-from imm_rl.formats import read_yaml, to_json
-from imm_rl.runs import RunFolder, check_writable, file_name
+from imm_rl.formats import read_yaml
+from imm_rl.runs import RunFolder, check_writable
 
 if TYPE_CHECKING:
-    from imm_rl.agents.restricted.base import RestrictedPolicy
     from imm_rl.cli.console import Console
     from imm_rl.cli.train_config import TrainConfig
+    from imm_rl.envs.feature_pair import FeaturePair
     from imm_rl.envs.pair import EnvPair
 
 EPILOG = """\
@@ -27,6 +25,9 @@ examples:
   imm-rl train --env tiger
   imm-rl train --env grid --preset paper --seeds 0-9
   imm-rl train --env model.POMDP --restricted qmdp --lambda linear:2->0@0.5 --steps 2e4
+  imm-rl train --env tiger --agent ppo
+  imm-rl train --env CartPole-v1 --observe 2,3
+  imm-rl train --env CartPole-v1 --observe 2,3 --restricted runs/CartPole-v1-observe-2-3/ppo-view-1
   imm-rl train --resume runs/tiger/reinforce-pomdp-1
 """
 
@@ -38,7 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Trains an agent that sees the state, helped by a policy that sees less, and leaves curves,\n"
         "checkpoints, the trained policy and a summary in a folder of its own.\n"
-        "Values are taken from: defaults < --preset < --config < --fast < options."
+        "Values are taken from: defaults < --preset < the environment's < --config < --fast < options;\n"
+        "--dry-run prints those that a training would have."
     )
     parser.epilog = EPILOG
     add_config(parser)
@@ -62,42 +64,36 @@ def run(args: argparse.Namespace) -> int:
     """Trains, or does what was asked for instead."""
     _refuse_conflicts(args)
 
-    from imm_rl.cli import restricted
     from imm_rl.cli.console import Console
-    from imm_rl.cli.train_config import DEFAULTS, resolve, setting_names
+    from imm_rl.cli.train_config import keys, resolve
+    from imm_rl.cli.train_plan import plan, run_name, short, versions
 
     console = Console(json_only=args.json, quiet=args.quiet)
     if args.resume is not None:
         return _resume(RunFolder.open(args.resume), console)
-    given = {key: getattr(args, key) for key in [*DEFAULTS, *setting_names()]}
+    given = {key: getattr(args, key) for key in keys()}
     flags = {key: value for key, value in given.items() if value is not None}
     file = {} if args.config is None else read_yaml(args.config)
     config, pair = resolve(flags, file, source=args.config or "", fast=args.fast)
-    policy = restricted.check(config.restricted, pair, config.temperature)
+    policy = _checked_policy(config, pair)
     if args.print_config:
         print(config.to_yaml(), end="")
         return 0
     if args.dry_run:
         check_writable(config.logdir)
-        console.say(_plan(config, pair))
+        console.say(plan(config, pair))
         console.say("dry run: all of this is in order, and nothing was trained")
         return 0
     files = {
         "config.yaml": config.to_yaml(),
         "command.txt": shlex.join(args.command_line) + "\n",
-        "versions.json": _versions(),
+        "versions.json": versions(),
     }
-    name = f"{config.agent}-{_short(config.restricted)}"
-    folder = RunFolder.create(config.logdir, _short(config.env), name, files)
+    folder = RunFolder.create(config.logdir, short(config.env), run_name(config, pair), files)
     return _train(config, pair, folder, console, policy)
 
 
 def _refuse_conflicts(args: argparse.Namespace) -> None:
-    if args.observe is not None:
-        raise InvalidInputError(
-            "--observe chooses what the restricted view of a Gymnasium environment sees; only tabular "
-            "environments are served yet, and their model says what is observed. Leave it out."
-        )
     if args.resume is not None:
         others = [
             k for k, v in vars(args).items() if k not in _WITH_RESUME and v not in (None, False)
@@ -133,10 +129,10 @@ def _resume(folder: RunFolder, console: Console) -> int:
 
 def _train(
     config: TrainConfig,
-    pair: EnvPair,
+    pair: EnvPair | FeaturePair,
     folder: RunFolder,
     console: Console,
-    policy: RestrictedPolicy | None = None,
+    policy: Any | None = None,
 ) -> int:
     """Trains in the folder, from its checkpoint if there is one; returns the exit code."""
     console.say(f"run folder: {folder.path}")
@@ -159,43 +155,75 @@ def _train(
 
 def _trained(
     config: TrainConfig,
-    pair: EnvPair,
+    pair: EnvPair | FeaturePair,
     folder: RunFolder,
     console: Console,
-    made: RestrictedPolicy | None,
+    made: Any | None,
 ) -> dict[str, Any] | None:
     """The summary, or None after Ctrl-C."""
     from imm_rl.cli.console import interval, number
     from imm_rl.cli.summary import measure_yardsticks
-    from imm_rl.cli.training import Training
+    from imm_rl.cli.train_plan import plan, policy_about
 
-    console.note(_plan(config, pair))
+    console.note(plan(config, pair))
     policy = _restricted_policy(config, pair, folder, made, console)
     yardsticks = measure_yardsticks(config, pair, policy)
     if policy is not None and yardsticks.restricted is not None:
         mean, *ends = yardsticks.restricted
-        console.note(f"restricted policy: {_about(policy)}; earns {number(mean)} {interval(ends)}")
-    console.note(f"optimum for who sees the state: {number(yardsticks.oracle)}")
-    training = Training(config, pair, policy, folder, console)
-    if training.agent.env_steps:
-        console.note(f"going on at {training.agent.env_steps:,} steps")
+        earned = f"earns {number(mean)} {interval(ends)}"
+        console.note(f"restricted policy: {policy_about(policy)}; {earned}")
+    if yardsticks.oracle is not None:
+        console.note(f"optimum for who sees the state: {number(yardsticks.oracle)}")
+    training = _training(config)(config, pair, policy, folder, console)
     return training.finish(yardsticks) if training.learn() else None
+
+
+def _training(config: TrainConfig) -> Any:
+    """The class that trains the configuration's agent; both have one face."""
+    if config.agent == "reinforce":
+        from imm_rl.cli.training import Training
+
+        return Training
+    from imm_rl.cli.sb3_training import SB3Training
+
+    return SB3Training
+
+
+def _checked_policy(config: TrainConfig, pair: EnvPair | FeaturePair) -> Any | None:
+    """The restricted policy as far as it needs no solving; what cannot be made is refused."""
+    from imm_rl.cli import restricted, view_restricted
+    from imm_rl.envs.pair import EnvPair
+
+    if isinstance(pair, EnvPair):
+        return restricted.check(config.restricted, pair, config.temperature)
+    return view_restricted.make(config.restricted, pair)
 
 
 def _restricted_policy(
     config: TrainConfig,
-    pair: EnvPair,
+    pair: EnvPair | FeaturePair,
     folder: RunFolder,
-    made: RestrictedPolicy | None,
+    made: Any | None,
     console: Console,
-) -> RestrictedPolicy | None:
+) -> Any | None:
     """The run's restricted policy: the one in its folder, else a new one that is left there."""
     from imm_rl.agents.restricted.alpha_vectors import AlphaVectorPolicy
     from imm_rl.agents.restricted.belief_table import BeliefTablePolicy
-    from imm_rl.cli import restricted
+    from imm_rl.cli import restricted, view_restricted
+    from imm_rl.envs.pair import EnvPair
 
+    copy = view_restricted.kept(folder)
+    if not isinstance(pair, EnvPair):
+        if copy is not None:
+            return view_restricted.make(copy, pair)
+        view_restricted.keep(config.restricted, folder)
+        return view_restricted.make(config.restricted, pair) if made is None else made
+    if copy is not None:
+        return restricted.make(copy, pair, None)
+    if restricted.is_sb3(config.restricted):
+        view_restricted.keep(config.restricted, folder)
     if folder.restricted.is_file():
-        return cast("RestrictedPolicy", restricted.from_file(folder.restricted, pair))
+        return restricted.from_file(folder.restricted, pair)
 
     def progress(asked: int, most: int) -> None:
         if asked % 50 == 0 or asked == 1:
@@ -207,67 +235,3 @@ def _restricted_policy(
     if isinstance(policy, AlphaVectorPolicy | BeliefTablePolicy):
         policy.save(folder.restricted)
     return policy
-
-
-def _plan(config: TrainConfig, pair: EnvPair) -> str:
-    """What is going to run."""
-    from imm_rl.cli.console import ranges
-    from imm_rl.cli.values import plain
-
-    model = pair.model
-    drawn = " (drawn)" if config.seeds_drawn else ""
-    temperature = "" if config.temperature is None else f" at temperature {config.temperature:g}"
-    settings = ", ".join(
-        f"{name} {plain(value)}"
-        for name, value in dataclasses.asdict(config.settings).items()
-        if value is not None  # as the environment says
-    )
-    lines = [
-        f"environment: {config.env}, {model.n_states} states, {model.n_actions} actions, "
-        f"{model.n_observations} observations, γ {model.discount:g}, episodes of {pair.max_steps} steps",
-        f"agent: {config.agent} with restricted policy {config.restricted}{temperature}, "
-        f"λ {config.imm_lambda}",
-        f"training: {config.steps:,} steps, {'seed' if len(config.seeds) == 1 else 'seeds'} "
-        f"{ranges(config.seeds)}{drawn}, device {config.device}, preset {config.preset}",
-        textwrap.fill(f"settings: {settings}", 100, subsequent_indent="  "),
-    ]
-    return "\n".join(lines)
-
-
-def _about(policy: Any) -> str:
-    """Name, bounds and notes of a policy, as far as it has them."""
-    from imm_rl.agents.restricted.asking import policy_name
-    from imm_rl.cli.console import number
-
-    parts = [policy_name(policy)]
-    low, high = (getattr(policy, name, None) for name in ("lower_bound", "upper_bound"))
-    if low is not None and high is not None:
-        parts.append(f"value at the start between {number(low)} and {number(high)}")
-    if getattr(policy, "seconds", None) is not None:
-        parts.append(f"solved in {policy.seconds:.1f} s")
-    return ", ".join([*parts, *getattr(policy, "notes", ())])
-
-
-def _short(text: str) -> str:
-    """An environment or restricted policy as a folder name: files by their name alone."""
-    from imm_rl.agents.restricted.policy_files import is_policy_file
-
-    target, bracket, options = text.partition("(")
-    if target.lower().endswith(".pomdp") or is_policy_file(target):
-        target = target.replace("\\", "/").rpartition("/")[2].rpartition(".")[0]
-    return file_name(target + bracket + options)
-
-
-def _versions() -> str:
-    import platform
-    from importlib.metadata import PackageNotFoundError, version
-
-    from imm_rl import __version__
-
-    found: dict[str, str | None] = {"imm-rl": __version__, "python": platform.python_version()}
-    for package in ("numpy", "scipy", "torch", "gymnasium", "tensorboard"):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = None
-    return to_json({**found, "platform": platform.platform()})

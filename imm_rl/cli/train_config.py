@@ -1,28 +1,35 @@
-"""What `imm-rl train` is told, and by whom: defaults < preset < file < flags, checked before anything runs.
+"""What `imm-rl train` is told, and by whom, checked before anything runs.
+
+defaults < preset < the environment's defaults < file < --fast < flags
 
 Every option of `imm-rl train --help` that shapes the training is a key of the configuration file under
-the same name, with `_` for `-`. The same keys, all of them, stand in a run folder's `config.yaml`.
+the same name, with `_` for `-`. The same keys, all those of the agent, stand in a run folder's
+`config.yaml`, where `env` says what `observe` said.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from imm_rl.cli import values
-from imm_rl.errors import ImmRlError, InvalidInputError, unknown_name
+from imm_rl.agents.sb3_settings import SETTINGS, setting_names
+from imm_rl.cli import environments, values
+from imm_rl.cli import train_checks as checks
+from imm_rl.errors import InvalidInputError, unknown_name
 
 if TYPE_CHECKING:
+    from imm_rl.agents.sb3_settings import SB3Settings
     from imm_rl.agents.settings import ReinforceSettings
+    from imm_rl.envs.feature_pair import FeaturePair
     from imm_rl.envs.pair import EnvPair
 
 DEFAULTS: dict[str, Any] = {
     "env": None,
-    "restricted": "pomdp",
+    "view": None,
+    "restricted": None,
     "temperature": None,
-    "agent": "reinforce",
+    "agent": None,
     "lambda": None,
     "steps": None,
     "seeds": None,
@@ -30,12 +37,18 @@ DEFAULTS: dict[str, Any] = {
     "logdir": "runs",
     "preset": "default",
 }
-"""Of the keys that are no settings of the agent; None: drawn, or the environment's or agent's default."""
+"""Of the keys that are no settings of the agent; None: drawn, or as environment and agent suggest."""
 
-FAST: dict[str, Any] = {"steps": 2_000, "eval_points": 5, "eval_episodes": 20}
-"""What `--fast` sets: enough to see that everything works."""
+OBSERVE = "observe"
+"""A key of files and an option, that becomes a part of `env`."""
 
-AGENTS_TO_COME = ("ppo", "a2c")
+_FAST = {"steps": 2_000, "eval_points": 5, "eval_episodes": 20}
+FAST: dict[str, dict[str, Any]] = {
+    "reinforce": _FAST,
+    "ppo": {**_FAST, "n_steps": 64},
+    "a2c": _FAST,
+}
+"""What `--fast` sets, by agent: enough to see that everything works."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,10 +56,12 @@ class TrainConfig:
     """A training as `config.yaml` has it: complete, with nothing left to a default.
 
     Attributes:
+        view: What the agent sees: "full", or "restricted" to train the policy that sees less.
         seeds_drawn: Whether nobody gave the seed.
     """
 
     env: str
+    view: str
     restricted: str
     temperature: float | None
     agent: str
@@ -56,13 +71,14 @@ class TrainConfig:
     device: str
     logdir: str
     preset: str
-    settings: ReinforceSettings
+    settings: ReinforceSettings | SB3Settings
     seeds_drawn: bool = False
 
     def as_dict(self) -> dict[str, Any]:
         """Keys and plain values, as the file has them."""
         shown = {
             "env": self.env,
+            "view": self.view,
             "restricted": self.restricted,
             "temperature": self.temperature,
             "agent": self.agent,
@@ -83,16 +99,15 @@ class TrainConfig:
         return str(yaml.safe_dump(self.as_dict(), sort_keys=False, default_flow_style=None))
 
 
-def setting_names() -> list[str]:
-    """The keys that are settings of the agent."""
-    from imm_rl.agents.settings import ReinforceSettings
-
-    return [field.name for field in dataclasses.fields(ReinforceSettings)]
+def keys() -> list[str]:
+    """Every key of a configuration file, those of all agents."""
+    names = [name for agent in SETTINGS for name in setting_names(agent)]
+    return list(dict.fromkeys([*DEFAULTS, OBSERVE, *names]))
 
 
 def resolve(
     flags: dict[str, Any], file: dict[str, Any], *, source: str = "", fast: bool = False
-) -> tuple[TrainConfig, EnvPair]:
+) -> tuple[TrainConfig, EnvPair | FeaturePair]:
     """Lays the layers over each other and checks the result; nothing is solved, no disk is touched.
 
     Args:
@@ -104,54 +119,62 @@ def resolve(
     Raises:
         InvalidInputError: A key is unknown, a value out of range, or two contradict each other.
     """
-    from imm_rl.agents.defaults import DEFAULT_LAMBDA, training_steps
-    from imm_rl.agents.settings import PRESETS
+    from imm_rl.agents.defaults import DEFAULT_LAMBDA, training_defaults
 
-    known = [*DEFAULTS, *setting_names()]
     for key in file:
-        if key not in known:
-            raise unknown_name(f"key in {source}", key, known)
-    upper = {**file, **(FAST if fast else {}), **flags}
-    top = {**DEFAULTS, **{k: v for k, v in upper.items() if k in DEFAULTS}}
-    if top["env"] is None:
+        if key not in keys():
+            raise unknown_name(f"key in {source}", key, keys())
+    given = {**file, **flags}
+    spec = given.pop("env", None)
+    if spec is None:
         raise InvalidInputError(
             "no environment is given. Try --env tiger; `imm-rl envs` lists all of them."
         )
-    if top["restricted"] == "none":
-        for key in ("contexts", "context_weight"):
-            if key in flags:
-                raise InvalidInputError(
-                    f"{key} says where to match, and restricted is 'none': there is nothing to match. "
-                    "Give up one."
-                )
-    preset = values.text("preset", top["preset"])
-    if preset not in PRESETS:
-        raise unknown_name("preset", preset, PRESETS)
-    agent = _checked_agent(values.text("agent", top["agent"]))
-    restricted = values.text("restricted", top["restricted"])
-    drawn = top["seeds"] is None
-    seeds = (_drawn_seed(),) if drawn else values.seeds("seeds", top["seeds"])
-    steps = None if top["steps"] is None else values.count("steps", top["steps"])
-    logdir, device = values.text("logdir", top["logdir"]), values.text("device", top["device"])
-    temperature = top["temperature"]
+    texts = {key: values.text(key, given[key]) for key in ("restricted", "agent") if key in given}
+    preset = values.text("preset", given.get("preset", DEFAULTS["preset"]))
+    drawn = given.get("seeds") is None
+    seeds = (_drawn_seed(),) if drawn else values.seeds("seeds", given["seeds"])
+    logdir, device = (
+        values.text(key, given.get(key, DEFAULTS[key])) for key in ("logdir", "device")
+    )
+    temperature = given.get("temperature")
     if temperature is not None:
         temperature = values.positive("temperature", temperature)
-    imm_lambda = _checked_lambda(top["lambda"], restricted, temperature)
 
-    pair = checked_pair(values.text("env", top["env"]))
-    chosen = {k: v for k, v in upper.items() if k not in DEFAULTS}
-    settings = values.settings({**PRESETS[preset], **chosen})
+    spec, observe = values.text("env", spec), given.pop(OBSERVE, None)
+    pair = environments.checked_pair(
+        spec if observe is None else environments.with_observe(spec, observe)
+    )
+    tabular = environments.is_tabular(pair)
+    agent = checks.checked_agent(texts.get("agent"), pair)
+    view = checks.checked_view(given.get("view"), pair, agent, texts.get("restricted"))
+    checks.refuse_spaces(pair, agent, view)
+    helps = tabular and view == "full"
+    restricted = texts.get("restricted", "pomdp" if helps else "none")
+    checks.refuse_settings(agent, {**given, "restricted": restricted}, flags)
+    imm_lambda = checks.checked_lambda(given.get("lambda"), restricted, temperature)
+    preset_values = checks.checked_preset(preset, agent)
+
+    base = training_defaults(agent, pair.name, tabular=tabular)
+    layers = {**preset_values, **base, **file, **(FAST[agent] if fast else {}), **flags}
+    steps = layers["steps"] if layers.get("steps") is not None else base["steps"]
+    names = setting_names(agent)
+    settings = values.settings(
+        {key: value for key, value in layers.items() if key in names}, SETTINGS[agent]
+    )
+    checks.refuse_misfits(agent, pair, restricted, settings, temperature)
 
     from imm_rl.agents.arguments import torch_device  # last: imports torch
 
     torch_device(device)
     config = TrainConfig(
         env=pair.spec,
-        restricted=_absolute(restricted),
+        view=view,
+        restricted=environments.absolute_policy(restricted, pair),
         temperature=temperature,
         agent=agent,
-        imm_lambda=DEFAULT_LAMBDA[preset] if imm_lambda is None else imm_lambda,
-        steps=steps or training_steps(pair.name),
+        imm_lambda=imm_lambda or base.get("lambda", DEFAULT_LAMBDA[preset]),
+        steps=values.count("steps", steps),
         seeds=seeds,
         device=device,
         logdir=logdir,
@@ -160,63 +183,6 @@ def resolve(
         seeds_drawn=drawn,
     )
     return config, pair
-
-
-def checked_pair(spec: str) -> EnvPair:
-    """The environment pair of a spec, with a file's path made absolute.
-
-    Raises:
-        InvalidInputError: There is no such environment, or its factory fails.
-    """
-    from imm_rl.envs.registry import make, parse
-
-    try:
-        pair = make(spec)
-        target, _ = parse(spec)
-    except ImmRlError:
-        raise
-    except Exception as error:  # of a user's factory
-        raise InvalidInputError(
-            f"environment {spec!r} cannot be built: {type(error).__name__}: {error}"
-        ) from error
-    return pair.with_spec(pair.spec.replace(target, _absolute(target), 1))
-
-
-def _absolute(text: str) -> str:
-    """A file's path from the root, so that a run goes on from whatever folder; other texts as they are."""
-    from imm_rl.agents.restricted.policy_files import is_policy_file
-
-    is_file = text.lower().endswith(".pomdp") or is_policy_file(text)
-    return str(Path(text).absolute()) if is_file else text
-
-
-def _checked_agent(name: str) -> str:
-    if name in AGENTS_TO_COME:
-        raise InvalidInputError(f"agent {name!r} is not served yet. Use --agent reinforce.")
-    if name != "reinforce":
-        raise unknown_name("agent", name, ["reinforce"])
-    return name
-
-
-def _checked_lambda(value: Any, restricted: str, temperature: float | None) -> str | None:
-    """The schedule's text, None for the agent's own; refused where there is nothing to match."""
-    if restricted != "none":
-        return None if value is None else _schedule_text(value)
-    if temperature is not None:
-        raise InvalidInputError(
-            "temperature is that of the restricted policy, and restricted is 'none'. Give up one."
-        )
-    if value is not None and _schedule_text(value) != "0":
-        raise InvalidInputError(
-            f"lambda is {value}, and restricted is 'none': there is nothing to match. Give up one."
-        )
-    return "0"
-
-
-def _schedule_text(value: Any) -> str:
-    from imm_rl.schedules import parse
-
-    return str(parse(value).text)
 
 
 def _drawn_seed() -> int:

@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-import json
-import signal
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any, cast
 
 from imm_rl.agents.checkpoint import load_checkpoint, save_checkpoint
 from imm_rl.agents.reinforce import IMMReinforce, Record
-from imm_rl.cli.console import Console, Progress, interval, number
-from imm_rl.cli.summary import Yardsticks, evaluate_finally, summarize
-from imm_rl.runs import MODEL, SUMMARY, RunFolder
-from imm_rl.statistics import mean_ci95
+from imm_rl.cli.clock import read_seconds, write_seconds
+from imm_rl.cli.console import Console, Progress, measures_shown
+from imm_rl.cli.interrupt import stop_on_interrupt
+from imm_rl.cli.summary import Curve, Result, Yardsticks, evaluate_finally, summarize
+from imm_rl.runs import MODEL, PROGRESS, SUMMARY, RunFolder
 from imm_rl.tensorboard import CurveWriter, remove_curves
 
 if TYPE_CHECKING:
     from imm_rl.agents.restricted.base import RestrictedPolicy
+    from imm_rl.agents.settings import ReinforceSettings
     from imm_rl.cli.train_config import TrainConfig
     from imm_rl.envs.pair import EnvPair
-
-PROGRESS, CLOCK = "progress.csv", "checkpoints/clock.json"
 
 
 class Training:
@@ -53,7 +47,7 @@ class Training:
             restricted=policy,
             imm_lambda=config.imm_lambda,
             seeds=config.seeds,
-            settings=config.settings,
+            settings=cast("ReinforceSettings", config.settings),
             device=config.device,
         )
         self._seconds_before = 0.0
@@ -65,7 +59,7 @@ class Training:
         if folder.checkpoint.is_file():
             load_checkpoint(self.agent, folder.checkpoint)
             self._resumed_at = self.agent.env_steps
-            self._seconds_before = _read_seconds(folder)
+            self._seconds_before = read_seconds(folder)
         else:
             for each_folder in self._folders:
                 remove_curves(each_folder.path)
@@ -83,6 +77,8 @@ class Training:
             RunFailedError: The training diverged; the last checkpoint is kept.
         """
         agent, config = self.agent, self._config
+        if agent.env_steps:
+            self._console.note(f"going on at {agent.env_steps:,} steps")
         self._started, self._started_at = time.perf_counter(), agent.env_steps
         with ExitStack() as stack:
             writers = [CurveWriter(f.path, self._resumed_at) for f in self._folders]
@@ -90,7 +86,7 @@ class Training:
                 stack.callback(writer.close)
             progress = Progress(self._console, config.steps, agent.env_steps)
             stack.callback(progress.close)
-            stop = stack.enter_context(_stop_on_interrupt())
+            stop = stack.enter_context(stop_on_interrupt())
 
             def after_update(agent: IMMReinforce, record: Record | None) -> bool:
                 progress.update(agent.env_steps)
@@ -106,8 +102,10 @@ class Training:
 
     def finish(self, yardsticks: Yardsticks) -> dict[str, Any]:
         """Evaluates the trained policies and writes everything that tells of the result."""
-        seconds, config, agent = self.seconds, self._config, self.agent
-        final = evaluate_finally(agent)
+        config, agent = self._config, self.agent
+        seconds = self.seconds
+        curve = Curve.of([r.env_steps for r in agent.records], [r.returns for r in agent.records])
+        result = Result(agent.env_steps, seconds, curve, evaluate_finally(agent))
         policies = agent.state_policies(
             env=config.env,
             agent=config.agent,
@@ -118,9 +116,8 @@ class Training:
         for i, (policy, folder) in enumerate(zip(policies, self._folders, strict=True)):
             policy.save(folder.path / MODEL)
             if folder is not self._folder:
-                one = summarize(config, agent, final, yardsticks, seconds, of=[i])
-                folder.write_json(SUMMARY, one)
-        summary = summarize(config, agent, final, yardsticks, seconds)
+                folder.write_json(SUMMARY, summarize(config, result, yardsticks, of=[i]))
+        summary = summarize(config, result, yardsticks)
         self._folder.write_json(SUMMARY, summary)  # last: it says that the run is finished
         return summary
 
@@ -136,13 +133,7 @@ class Training:
             writer.write(record.env_steps, {**_row(record, i), "time/fps": speed})
         self._write_progress()
         self._save()
-        mean, *ends = mean_ci95(record.returns)
-        shown = {"return": f"{number(mean)} {interval(ends)}".strip()}
-        for name, tag in (("λ", "imm/lambda"), ("KL", "imm/kl")):
-            measured = record.measures.get(tag, np.empty(0))
-            measured = measured[np.isfinite(measured)]  # an update may have had nothing to match
-            if measured.size:
-                shown[name] = f"{measured.mean() + 0.0:.3f}"
+        shown = measures_shown(record.returns, record.measures)
         progress.evaluated(record.env_steps, shown, speed)
 
     def _write_progress(self) -> None:
@@ -152,7 +143,7 @@ class Training:
 
     def _save(self) -> None:
         save_checkpoint(self.agent, self._folder.checkpoint)
-        self._folder.write_json(CLOCK, {"wall_seconds": self.seconds})
+        write_seconds(self._folder, self.seconds)
 
 
 def _row(record: Record, run: int) -> dict[str, float]:
@@ -160,32 +151,3 @@ def _row(record: Record, run: int) -> dict[str, float]:
     values = {"eval/mean_reward": record.returns, "rollout/ep_rew_mean": record.rollout_returns}
     # Adding 0 makes 0 of a −0 that rounding left.
     return {tag: float(v[run]) + 0.0 for tag, v in {**values, **record.measures}.items()}
-
-
-def _read_seconds(folder: RunFolder) -> float:
-    try:
-        text = (folder.path / CLOCK).read_text(encoding="utf-8")
-        return float(json.loads(text)["wall_seconds"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return 0.0  # killed between checkpoint and clock
-
-
-@contextmanager
-def _stop_on_interrupt() -> Iterator[threading.Event]:
-    """Sets the event on the first Ctrl-C; the second one stops at once."""
-    asked = threading.Event()
-
-    def ask(number: int, frame: object) -> None:  # noqa: ARG001  the signature of handlers
-        asked.set()
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    before = signal.getsignal(signal.SIGINT)
-    main = threading.current_thread() is threading.main_thread()
-    if not main or before is signal.SIG_IGN:  # e.g. under nohup: Ctrl-C is not for us
-        yield asked
-        return
-    signal.signal(signal.SIGINT, ask)
-    try:
-        yield asked
-    finally:
-        signal.signal(signal.SIGINT, before)

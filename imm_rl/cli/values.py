@@ -8,12 +8,15 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from imm_rl.errors import InvalidInputError, invalid
 
 if TYPE_CHECKING:
+    from imm_rl.agents.sb3_settings import SB3Settings
     from imm_rl.agents.settings import ReinforceSettings
+
+Settings = TypeVar("Settings", bound="ReinforceSettings | SB3Settings")
 
 _SEEDS = "be whole numbers ≥ 0 such as 3, 0-9 or 3,4,7"
 MOST_SEEDS = 500
@@ -85,14 +88,23 @@ def seeds(name: str, value: Any) -> tuple[int, ...]:
     return tuple(found)
 
 
-def settings(values: dict[str, Any]) -> ReinforceSettings:
-    """`ReinforceSettings` of what users gave for its fields; texts are read by the field's type."""
-    from imm_rl.agents.settings import ReinforceSettings
+def indices(name: str, value: Any) -> tuple[int, ...]:
+    """Whole numbers ≥ 0, at least one: `2,3`, a list of numbers, or one; whether they fit is for others."""
+    parts = value.split(",") if isinstance(value, str) else value
+    if isinstance(parts, int) and not isinstance(parts, bool):
+        parts = [parts]
+    if not isinstance(parts, (list, tuple)) or not parts:
+        raise invalid(name, "be indices such as 2,3", value)
+    found = [_number(part) for part in parts]
+    if not all(n is not None and n.is_integer() and n >= 0 for n in found):
+        raise invalid(name, "be indices, whole numbers ≥ 0 such as 2,3", value)
+    return tuple(int(n) for n in found if n is not None)
 
-    kinds = {field.name: str(field.type) for field in dataclasses.fields(ReinforceSettings)}
-    return ReinforceSettings(
-        **{name: _typed(name, kinds[name], value) for name, value in values.items()}
-    )
+
+def settings(values: dict[str, Any], kind: type[Settings]) -> Settings:
+    """An agent's settings of what users gave for its fields; texts are read by the field's type."""
+    kinds = {field.name: str(field.type) for field in dataclasses.fields(kind)}
+    return kind(**{name: _typed(name, kinds[name], value) for name, value in values.items()})
 
 
 def plain(value: Any) -> Any:

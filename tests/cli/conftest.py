@@ -35,3 +35,12 @@ def tiny() -> list[str]:
         *("--n-envs", "2", "--n-steps", "10", "--steps", "120"),
         *("--eval-points", "3", "--eval-episodes", "5", "--eval-steps", "10"),
     ]
+
+
+@pytest.fixture
+def tiny_ppo() -> list[str]:
+    """The same of PPO, six updates, on a tabular or another environment."""
+    return [
+        *("--n-envs", "2", "--n-steps", "10", "--steps", "120", "--hidden-sizes", "8"),
+        *("--batch-size", "10", "--n-epochs", "2", "--eval-points", "3", "--eval-episodes", "4"),
+    ]

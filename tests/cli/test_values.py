@@ -4,6 +4,8 @@ from typing import Any
 
 import pytest
 
+from imm_rl.agents.sb3_settings import A2CSettings, PPOSettings
+from imm_rl.agents.settings import ReinforceSettings
 from imm_rl.cli import values
 from imm_rl.errors import InvalidInputError
 
@@ -77,7 +79,8 @@ def test_settings_reads_texts_by_the_type_of_the_field() -> None:
             "eval_steps": "none",
             "bootstrap": "False",
             "baseline": "none",
-        }
+        },
+        ReinforceSettings,
     )
 
     assert found.hidden_sizes == (8, 16)
@@ -88,7 +91,7 @@ def test_settings_reads_texts_by_the_type_of_the_field() -> None:
 
 def test_settings_takes_what_yaml_makes_of_values() -> None:
     found = values.settings(
-        {"hidden_sizes": [8, 16], "n_steps": None, "normalize_advantage": False}
+        {"hidden_sizes": [8, 16], "n_steps": None, "normalize_advantage": False}, ReinforceSettings
     )
 
     assert (found.hidden_sizes, found.n_steps, found.normalize_advantage) == ((8, 16), None, False)
@@ -110,4 +113,28 @@ def test_settings_takes_what_yaml_makes_of_values() -> None:
 )
 def test_settings_names_the_field_that_is_wrong(name: str, value: Any) -> None:
     with pytest.raises(InvalidInputError, match=name):
-        values.settings({name: value})
+        values.settings({name: value}, ReinforceSettings)
+
+
+def test_settings_reads_those_of_each_agent() -> None:
+    given = {"gae_lambda": "0.9", "completions": "none", "context_weight": "informed"}
+
+    assert values.settings({**given, "batch_size": "32"}, PPOSettings) == PPOSettings(
+        gae_lambda=0.9, context_weight="informed", batch_size=32
+    )
+    assert values.settings({**given, "completions": "equal"}, A2CSettings) == A2CSettings(
+        gae_lambda=0.9, context_weight="informed", completions="equal"
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"), [("2,3", (2, 3)), ("0", (0,)), ([1, 4], (1, 4)), (5, (5,))]
+)
+def test_indices_takes_texts_and_lists(value: Any, expected: tuple[int, ...]) -> None:
+    assert values.indices("observe", value) == expected
+
+
+@pytest.mark.parametrize("value", ["", "a", "1,", "-1", "1.5", [], True, [None], {"a": 1}])
+def test_indices_refuses_what_is_no_list_of_indices(value: Any) -> None:
+    with pytest.raises(InvalidInputError, match="observe must be indices"):
+        values.indices("observe", value)
