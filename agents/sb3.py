@@ -126,6 +126,7 @@ class IMMCallback(BaseCallback):
         self._handle: Any = None
         self._held: list[tuple[torch.Tensor, torch.Tensor]] | None = None
         self._age, self._unmeasured = 0, MEASURE_EVERY
+        self._begun = 0  # environment steps before the rollout that is trained on
         self._followed: Any = None  # the rewards of the rollout that is trained on
         self._steps_seen = 0
 
@@ -192,6 +193,7 @@ class IMMCallback(BaseCallback):
                 "policy.optimizer, so that matching cannot reach its policy."
             )
         self._unhook()
+        self._begun = self.model.num_timesteps
         self._reader.begin()
 
     def _on_step(self) -> bool:
@@ -303,11 +305,12 @@ class IMMCallback(BaseCallback):
         self._matcher = None
 
     def _progress(self) -> float:
-        """The share of training that is done, in [0, 1]."""
-        if self._total_timesteps is not None:
-            return min(self.num_timesteps / self._total_timesteps, 1.0)
-        remaining: float = self.model._current_progress_remaining
-        return min(max(1.0 - remaining, 0.0), 1.0)
+        """The share of training that was done when the rollout of this update began, in [0, 1].
+
+        As SB3 counts it, but for that rollout: the first update is at 0 however long rollouts are.
+        """
+        total = self._total_timesteps or self.model._total_timesteps
+        return min(self._begun / total, 1.0)
 
     def _ask_once(self) -> None:
         """Asks the restricted policy about the first observations, so that a fault is said at once."""

@@ -28,7 +28,7 @@ def log_probs_at(policy: Any, observations: Any, masks: Tensor | None = None) ->
     Args:
         policy: An actor-critic policy of SB3 or sb3-contrib.
         observations: S of them, arrays.
-        masks: (S, A), which actions are allowed, for a maskable policy.
+        masks: (S, A), which actions are allowed, for a maskable policy; log Q of the others is −inf.
 
     Returns:
         (S, A), in nats, with gradients.
@@ -46,7 +46,7 @@ def log_probs_at(policy: Any, observations: Any, masks: Tensor | None = None) ->
     if masks is not None:
         distribution.apply_masking(masks)
     logits: Tensor = distribution.distribution.logits
-    return logits if masks is None else torch.log_softmax(logits, dim=-1)
+    return logits if masks is None else logits.masked_fill(~masks, -torch.inf)  # as `log_probs`
 
 
 def _layers(policy: Any) -> list[Any] | None:

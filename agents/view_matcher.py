@@ -148,7 +148,7 @@ class ViewMatcher:
     def _sampled(self, sampler: Sampler, views: FloatArray) -> tuple[Any, np.ndarray]:
         """The user's completions as one list of observations (B·K, ...), and their places (B, K)."""
         what, space = "completions(views, rng)", self._features.full_space
-        drawn = sampler(views.copy(), self._draws)
+        drawn = sampler(views, self._draws)
         shapes = [_shape(part) for part in _parts(drawn)]
         leads = {shape[:2] for shape in shapes}
         lead = leads.pop() if len(leads) == 1 else ()

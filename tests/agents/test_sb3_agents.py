@@ -112,7 +112,7 @@ def test_resumed_training_equals_one_that_was_never_stopped(tmp_path, tiger, our
         agent.learn(64)
         if stop:
             agent.save(tmp_path / "half")
-            state = torch.get_rng_state(), np.random.get_state()  # noqa: NPY002  SB3 shuffles by it
+            state = torch.get_rng_state(), np.random.get_state()  # noqa: NPY002
             # SB3 seeds all generators anew when it loads.
             agent = ours.load(
                 tmp_path / "half", env=env, restricted=restricted, imm=imm, force_reset=False

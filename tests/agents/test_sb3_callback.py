@@ -236,8 +236,9 @@ def test_weight_follows_the_progress_of_training(grid):
     log = Logged()
     matching = imm_rl.IMMCallback(grid, column_policy(grid), imm_lambda="linear:1->0@0.5")
     trained(ppo, grid.sb3_vector(4), [matching, log], steps=640, batch_size=8)
-    # Dumped before the training on the next rollout: after rollout i of 10, λ = 1 − 2·(i / 10).
-    np.testing.assert_allclose(log.of("lambda"), [max(0.0, 1 - 0.2 * i) for i in range(1, 10)])
+    # One dump a rollout, 10 rollouts, the training on the last one after the last dump. The update on
+    # rollout i is at progress i / 10.
+    np.testing.assert_allclose(log.of("lambda"), [max(0.0, 1 - 0.2 * i) for i in range(9)])
 
 
 def test_total_timesteps_spreads_the_schedule_over_several_calls_of_learn(grid):
@@ -250,7 +251,7 @@ def test_total_timesteps_spreads_the_schedule_over_several_calls_of_learn(grid):
     for _ in range(5):
         model.learn(128, callback=[matching, log], reset_num_timesteps=False)
         seen += [model.logger.name_to_value["imm/lambda"]]
-    np.testing.assert_allclose(seen, [0.6, 0.2, 0.0, 0.0, 0.0], atol=1e-9)
+    np.testing.assert_allclose(seen, [0.8, 0.4, 0.0, 0.0, 0.0], atol=1e-9)
 
 
 @pytest.mark.parametrize("schedule", ["target-kl:0.05", "aligned:1", "paper", "exp:1,half=0.1"])

@@ -115,8 +115,9 @@ def test_seen_of_an_environment_are_features_of_its_observations(make):
     ]
 
 
+@pytest.mark.slow
 def test_seen_of_processes_needs_observe(tiger):
-    env = SubprocVecEnv([tiger.mdp], start_method="fork")
+    env = SubprocVecEnv([tiger.mdp], start_method="spawn")
     try:
         with pytest.raises(InvalidInputError, match="observe is missing"):
             seen_by_restricted(env, None)
