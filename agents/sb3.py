@@ -28,7 +28,7 @@ from imm_rl.agents.arguments import Weight, checked_policy, checked_weights
 from imm_rl.agents.belief_matcher import BeliefMatcher
 from imm_rl.agents.neighbours import Equal, Nearest, parse_completions
 from imm_rl.agents.restricted.asking import acts_on_observation, is_view_policy, probs_at
-from imm_rl.agents.restricted.view_policy import as_view_policy, followed
+from imm_rl.agents.restricted.view_policy import ViewPolicy, as_view_policy, followed
 from imm_rl.agents.sb3_measures import measured
 from imm_rl.agents.sb3_policies import checked_algorithm, evaluation_mode
 from imm_rl.agents.sb3_rollout import RolloutReader
@@ -187,12 +187,7 @@ class IMMCallback(BaseCallback):
         self._followed, self._steps_seen = None, 0
 
     def _on_rollout_start(self) -> None:
-        if self._followed is not None and not self._steps_seen:
-            raise InvalidInputError(
-                f"{type(self.model).__name__} has trained on a rollout without a step of "
-                "policy.optimizer, so that matching cannot reach its policy."
-            )
-        self._unhook()
+        self._finish_update()
         self._begun = self.model.num_timesteps
         self._reader.begin()
 
@@ -209,7 +204,16 @@ class IMMCallback(BaseCallback):
         self._handle = model.policy.optimizer.register_step_pre_hook(self._before_step)
 
     def _on_training_end(self) -> None:
+        self._finish_update()
+
+    def _finish_update(self) -> None:
+        """Lets go of the optimizer, which must have stepped if there was a rollout to train on."""
         self._unhook()
+        if self._followed is not None and not self._steps_seen:
+            raise InvalidInputError(
+                f"{type(self.model).__name__} has trained on a rollout without a step of "
+                "policy.optimizer, so that matching cannot reach its policy."
+            )
 
     # --- before each step of the optimizer ---
 
@@ -341,7 +345,7 @@ class IMMCallback(BaseCallback):
         return ViewMatcher(
             self._seen,
             self.policy,
-            self._completions or (Equal() if self._seen.discrete else Nearest()),
+            self._completions or _default_completions(self._seen, self.policy),
             action_space=model.action_space,
             batch_size=self._batch_size,
             seed=seed,
@@ -351,6 +355,11 @@ class IMMCallback(BaseCallback):
         if self._handle is not None:
             self._handle.remove()
             self._handle = None
+
+
+def _default_completions(features: Features, policy: ViewPolicy) -> Nearest | Equal:
+    """Equal views where they are whole numbers; near ones else, and where answers count as well."""
+    return Equal() if features.discrete and not policy.remembers else Nearest()
 
 
 def _clipped(

@@ -85,9 +85,10 @@ def check_arguments(
                 "say what a restricted context may stand for. Leave completions out."
             )
         return
-    if completions is not None and not (
-        callable(completions) or isinstance(completions, str | Nearest | Equal)
-    ):
+    is_kind = isinstance(completions, str | Nearest | Equal) or (
+        callable(completions) and not isinstance(completions, type)
+    )
+    if completions is not None and not is_kind:
         remedy = "Give Nearest(k=16), Equal(), their text, or a function of views and a generator"
         raise invalid("completions", "say what a view may stand for", completions, remedy)
     for name, value in (("context_weight", context_weight), ("observations", observations)):

@@ -66,6 +66,7 @@ class TabularSB3VecEnv(VecEnv):
         super().__init__(
             vector.num_envs, vector.single_observation_space, vector.single_action_space
         )
+        self.metadata = dict(vector.metadata)  # `render_fps` is the speed of a recorded video
 
     def reset(self) -> npt.NDArray[np.int64]:
         """Starts an episode in every copy, with the seed last given to `seed`, if any.

@@ -4,9 +4,9 @@
 
 stable-baselines3's PPO with the default settings of `agents/defaults.py` and the default λ; the two arms
 share seeds. After every rollout the expected undiscounted return of an episode of the sampled policy is
-computed exactly (backward induction), so that no evaluation noise enters. "90 %" is optimum − 0.1·|optimum|.
-A seed that never gets there counts as its whole training and is marked ≥. Intervals: 95 %, percentile
-bootstrap over seeds, of medians and of means.
+computed exactly (backward induction), so that no evaluation noise enters. "90 %" is optimum less a tenth
+of its size. A seed that never gets there counts as its whole training and is marked ≥. Intervals: 95 %,
+percentile bootstrap over seeds, of medians and of means.
 """
 
 from __future__ import annotations
