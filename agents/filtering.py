@@ -52,18 +52,19 @@ def beliefs_along(
     place = np.full((n_steps + 1) * n_rows, -1)  # in the answer; −1: not wanted
     place[wanted] = np.arange(len(wanted))
     found, after = _Placed(len(wanted), belief), _Placed(n_rows, belief)
-    for offset in range(n_steps + 1):
-        time, row = pieces.start + offset, pieces.row
-        into = place[time * n_rows + row]
+    row, at = pieces.row, pieces.start * n_rows + pieces.row
+    acted, seen = actions.reshape(-1), observations.reshape(-1)
+    # How many pieces have more than 0, 1, 2, … updates.
+    longer = len(row) - np.cumsum(np.bincount(pieces.updates))
+    for n in longer.tolist():
+        into = place[at]
         found.put(current, np.flatnonzero(into >= 0), into)
-        after.put(current, np.flatnonzero(time == n_steps), row)
-        n = int(np.count_nonzero(pieces.updates > offset))
-        if n == 0:
-            break
         if n < len(row):
-            pieces, current = _Pieces(*(part[:n] for part in pieces)), current[:n]
-        at = (pieces.start + offset, pieces.row)
-        current = _updated(bayes, current, actions[at], observations[at], n_rows)
+            after.put(current, np.flatnonzero(at >= n_steps * n_rows), row)
+            row, at, current = row[:n], at[:n], current[:n]
+        if n:
+            current = _updated(bayes, current, acted[at], seen[at], n_rows)
+            at = at + n_rows
     ended = np.flatnonzero(~going[-1])
     if ended.size:
         after.put(bayes.start(ended.size), np.arange(ended.size), ended)
@@ -119,10 +120,13 @@ class _Placed:
 
     def put(self, beliefs: Beliefs, rows: IntArray, places: IntArray) -> None:
         """These rows of beliefs, each to its place: `places[rows]`."""
+        if not rows.size:
+            return
+        some = beliefs if rows.size == beliefs.shape[0] else beliefs[rows]  # all: no copy
         if self._dense is not None:
-            self._dense[places[rows]] = beliefs[rows]
-        elif rows.size:  # taking all rows of a CSR array costs as much as taking some
-            self._parts.append(beliefs if rows.size == beliefs.shape[0] else beliefs[rows])
+            self._dense[places[rows]] = some
+        else:
+            self._parts.append(some)
             self._places.append(places[rows])
 
     def all(self) -> Beliefs:

@@ -32,7 +32,13 @@ from imm_rl.agents.restricted.view_policy import ViewPolicy, as_view_policy, fol
 from imm_rl.agents.sb3_measures import measured
 from imm_rl.agents.sb3_policies import checked_algorithm, evaluation_mode
 from imm_rl.agents.sb3_rollout import RolloutReader
-from imm_rl.agents.sb3_seen import Observe, check_arguments, check_spaces, seen_by_restricted
+from imm_rl.agents.sb3_seen import (
+    Observe,
+    check_arguments,
+    check_spaces,
+    seen_by_restricted,
+    with_pair,
+)
 from imm_rl.agents.sb3_states import StateCodec
 from imm_rl.agents.sb3_term import Matcher, PolicyTerm
 from imm_rl.agents.settings import checked_count, is_whole
@@ -63,7 +69,8 @@ class IMMCallback(BaseCallback):
         env: What is trained on: a pair, a text for `imm_rl.make`, or the environment itself.
         restricted: The restricted policy. For a tabular pair one that acts on beliefs, or a name such as
             "pomdp", which is solved for; otherwise one that acts on the restricted view: an SB3 model or
-            its zip, a `ViewPolicy`, or a function of views (N, r).
+            its zip, a `ViewPolicy`, a function of views (N, r), or "module:factory", called with the
+            spaces of views and actions, that returns one of these.
         imm_lambda: λ or its schedule over the training's progress, as SB3 counts it. Default: from 1 to 0
             at half of the training.
         observe: For an environment that is no pair: which features the restricted policy sees.
@@ -102,6 +109,7 @@ class IMMCallback(BaseCallback):
         verbose: int = 0,
     ) -> None:
         super().__init__(verbose)
+        env, observe = with_pair(env, observe)
         self._seen = seen_by_restricted(env, observe)
         self._restricted = restricted
         check_arguments(self._seen, completions, context_weight, observations)

@@ -24,6 +24,13 @@ from imm_rl.errors import InvalidInputError, invalid
 Observe: TypeAlias = "Sequence[int] | Callable[[Any], Any]"
 
 
+def with_pair(env: Any, observe: Observe | None) -> tuple[Any, Observe | None]:
+    """The two as they are, but for a text, which becomes the pair that it describes."""
+    if not isinstance(env, str):
+        return env, observe
+    return make(env) if observe is None else make(env, observe=observe), None
+
+
 def seen_by_restricted(env: Any, observe: Observe | None) -> EnvPair | Features:
     """What the restricted policy sees of an environment.
 
@@ -38,11 +45,7 @@ def seen_by_restricted(env: Any, observe: Observe | None) -> EnvPair | Features:
     Raises:
         InvalidInputError: It is nothing of these, or `observe` is missing, or is not needed.
     """
-    if isinstance(env, str):
-        if observe is None:
-            env = make(env)
-        else:
-            env, observe = make(env, observe=observe), None
+    env, observe = with_pair(env, observe)
     pair = env if isinstance(env, EnvPair) else _pair_seen_in_full(env)
     if pair is not None:
         if observe is not None:

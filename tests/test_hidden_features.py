@@ -123,9 +123,10 @@ def test_hidden_features_looks_leave_the_random_numbers_alone(script: ModuleType
     expected = torch.rand(3)
     torch.manual_seed(5)
 
-    first = script.returns("CartPole-v1", policy, 4, deterministic=False)
+    first = script.returns("CartPole-v1", policy, [3, 1, 4, 1], deterministic=False)
     assert torch.equal(torch.rand(3), expected)
-    again = script.returns("CartPole-v1", policy, 4, deterministic=False)
+    again = script.returns("CartPole-v1", policy, [3, 1, 4, 1], deterministic=False)
 
     assert first.tolist() == again.tolist()
+    assert len(set(first.tolist())) > 1
     assert ((first >= 8.0) & (first <= 500.0)).all()

@@ -2,14 +2,14 @@
 
 none             train without
 PATH             a model.zip of stable-baselines3, or a run folder that holds one
-module:factory   called with the `FeaturePair`; returns a function of views (N, r), or any policy that
-                 `imm_rl.agents.restricted.view_policy.as_view_policy` takes
+module:factory   called with the spaces of views and actions; returns a function of views (N, r), or any
+                 policy that `imm_rl.agents.restricted.view_policy.as_view_policy` takes
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from imm_rl.errors import InvalidInputError
 from imm_rl.files import write_atomically
@@ -36,17 +36,13 @@ def make(text: str, pair: FeaturePair) -> ViewPolicy | None:
             something else.
     """
     from imm_rl.agents.restricted.view_policy import as_view_policy
-    from imm_rl.cli.restricted import made
 
     if text == "none":
         return None
     assert pair.features is not None  # `train_config.resolve` saw to it
-    given: Any = text
-    if not Path(text).exists():
-        if ":" not in text or "/" in text or "\\" in text:
-            raise _not_a_policy(text, pair)
-        given = made(text, pair)
-    return as_view_policy(given, pair.features.space, pair.action_space)
+    if not Path(text).exists() and (":" not in text or "/" in text or "\\" in text):
+        raise _not_a_policy(text, pair)
+    return as_view_policy(text, pair.features.space, pair.action_space)
 
 
 def keep(text: str, folder: RunFolder) -> None:

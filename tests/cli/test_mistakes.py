@@ -94,7 +94,7 @@ MISTAKES = [
     ("train --env CartPole-v1 --observe 2,3 --restricted m.zip", "no restricted policy 'm.zip'"),
     ("train --env CartPole-v1 --observe 2,3 --restricted garbage.zip", "is no zip of stable"),
     ("train --env CartPole-v1 --observe 2,3 --restricted empty", "there is no model.zip"),
-    ("train --env CartPole-v1 --observe 2,3 --restricted os:nothing", "cannot import restricted"),
+    ("train --env CartPole-v1 --observe 2,3 --restricted os:nothing", "has no factory"),
     (
         "train --env CartPole-v1 --observe 2,3 --restricted none --temperature 2",
         "temperature is that of the restricted policy",
@@ -118,7 +118,7 @@ MISTAKES = [
     ("train --env Blackjack-v1", "observations of Blackjack-v1 are Tuple"),
     ("train --env tiger --view restricted", "sees the state. Use --agent ppo"),
     ("train --env tiger --view restricted --agent ppo --restricted pomdp", "Give up one"),
-    ("train --env tiger --agent ppo --restricted garbage.zip", "is matched at beliefs"),
+    ("train --env tiger --agent ppo --restricted garbage.zip", "no zip of stable-baselines3"),
     ("train --env tiger --agent ppo --completions equal", "Leave completions out"),
     ("train --env tiger --agent ppo --restricted none --imm-batch 9", "there is nothing to match"),
     ("train --env tiger --agent ppo --preset paper", "preset 'paper' is one of reinforce"),

@@ -162,8 +162,8 @@ def test_a_factory_is_asked_for_the_pairs_restricted_policy(
     imm_rl_command: Command, tiny_ppo: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "my_angles.py").write_text(
-        "def upright(pair):\n"
-        "    assert pair.features.space.shape == (1,)\n"
+        "def upright(view_space, action_space):\n"
+        "    assert (view_space.shape, action_space.n) == ((1,), 2)\n"
         "    return lambda views: (views[:, 0] > 0).astype(int)\n"
     )
     monkeypatch.chdir(tmp_path)
