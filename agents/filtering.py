@@ -10,7 +10,7 @@ M beliefs that are asked for.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -122,7 +122,7 @@ class _Placed:
         """These rows of beliefs, each to its place: `places[rows]`."""
         if not rows.size:
             return
-        some = beliefs if rows.size == beliefs.shape[0] else beliefs[rows]  # all: no copy
+        some: Any = beliefs if rows.size == beliefs.shape[0] else beliefs[rows]  # all: no copy
         if self._dense is not None:
             self._dense[places[rows]] = some
         else:
