@@ -16,13 +16,14 @@ import scipy.sparse as sp
 import torch
 
 from imm_rl.agents.contexts import Contexts, GivenTargets, make_source
+from imm_rl.agents.episodes import EpisodeTracker
 from imm_rl.agents.restricted.base import RestrictedPolicy
 from imm_rl.agents.rollout import Rollout
 from imm_rl.agents.sb3_one_hot import log_probs_at
 from imm_rl.agents.sb3_rollout import RolloutReader, Steps
 from imm_rl.agents.sb3_states import StateCodec
 from imm_rl.agents.sb3_term import PolicyTerm
-from imm_rl.agents.streams import generator, restore_stream, stream_state
+from imm_rl.agents.streams import generator, restore_stream, state_part, stream_state
 from imm_rl.agents.view_terms import within
 from imm_rl.envs.belief_filter import Beliefs
 from imm_rl.envs.pair import EnvPair
@@ -75,16 +76,21 @@ class BeliefMatcher:
         self._positive = np.zeros(0, dtype=np.int64)
         self._masks = np.ones((pair.model.n_states, pair.model.n_actions), dtype=bool)
         self._masked = False
-        self._goes_on = np.zeros(n_envs, dtype=bool)  # False: an episode's start is expected
+        self._tracker = EpisodeTracker(n_envs)
 
-    def follow(self, steps: Steps) -> None:
+    def follow(self, steps: Steps, *, continues: bool) -> None:
         """Takes up a rollout: its beliefs are the contexts of the gradients to come."""
         states = self._codec.states(steps.observations)  # (T, E)
         last = self._codec.states(steps.next_observations)
-        if (steps.starts[0] & self._goes_on).any():
-            self._source.restart()  # the environment was reset between two rollouts
-        self._goes_on = ~steps.next_starts
-        ends = np.concatenate([steps.starts[1:], steps.next_starts[None]])
+        carried, known = self._tracker.follow(steps, continues=continues)
+        if not carried:
+            self._source.restart()
+        self._contexts, self._positive = None, np.zeros(0, dtype=np.int64)
+        if not known.any():  # episodes whose beginning was not seen, and that have not ended
+            self._source.restart()
+            return
+        # Beliefs of unknown steps are not asked for; there each step may as well end an episode.
+        ends = np.concatenate([steps.starts[1:], steps.next_starts[None]]) | ~known
         rollout = Rollout(
             states=states,
             actions=steps.actions[..., 0].astype(np.int64),
@@ -93,6 +99,7 @@ class BeliefMatcher:
             rewards=np.zeros(states.shape),
             terminated=ends,
             truncated=np.zeros_like(ends),
+            counted=None if known.all() else known,
         )
         if steps.masks is not None:
             self._masked = True
@@ -145,16 +152,15 @@ class BeliefMatcher:
             "draws": np.array(stream_state(self._draws)),
             "masks": self._masks.copy(),
             "masked": np.array(self._masked),
-            "goes_on": self._goes_on.copy(),
+            **self._tracker.state(),
         }
 
     def restore(self, state: dict[str, np.ndarray]) -> None:
         """Puts the matcher where `state` says."""
-        part = {k.removeprefix("source/"): v for k, v in state.items() if k.startswith("source/")}
-        self._source.restore(part)
         restore_stream(self._draws, str(state["draws"]))
         self._masks, self._masked = state["masks"].copy(), bool(state["masked"])
-        self._goes_on = state["goes_on"].copy()
+        if self._tracker.restore(state):
+            self._source.restore(state_part("source", state))
 
 
 def _columns(beliefs: Beliefs, rows: np.ndarray) -> tuple[Beliefs, np.ndarray]:

@@ -186,6 +186,8 @@ class ObservationContexts:
         seen = self._seen(rollout)
         run = np.arange(seen.shape[1]) // self._rows.n_envs
         some = seen != NOTHING_SEEN
+        if rollout.counted is not None:
+            some &= rollout.counted
         width = len(self._beliefs)
         cells = (run * width + seen)[some]
         counts = np.bincount(cells, minlength=self._rows.n_runs * width)
@@ -240,7 +242,7 @@ class FilteredContexts:
 
     def contexts(self, rollout: Rollout) -> Contexts:
         """The belief before each action of the rollout, E·T of them a run, or `most` of these."""
-        kept = self.kept(rollout.states.shape)
+        kept = self.kept(rollout)
         uniforms = self._rows.uniforms(len(rollout.states))
         seen = self._sampler.observe(rollout.actions, rollout.next_states, uniforms)
         beliefs = self._beliefs(rollout, seen, kept)
@@ -270,13 +272,18 @@ class FilteredContexts:
             )
         return beliefs
 
-    def kept(self, shape: tuple[int, ...]) -> Sequence[IntArray] | None:
+    def kept(self, rollout: Rollout) -> Sequence[IntArray] | None:
         """The rows of each of T steps whose beliefs are kept; None for all of them."""
-        n_steps, n_rows = shape
-        if self._most is None or n_steps * n_rows <= self._most:
+        shape = rollout.states.shape
+        counted = np.arange(rollout.states.size)
+        if rollout.counted is not None:
+            counted = np.flatnonzero(rollout.counted)
+        if self._most is not None and counted.size > self._most:
+            counted = counted[self._rows.choice(counted.size, self._most)]
+        if counted.size == rollout.states.size:
             return None
-        chosen = np.zeros(n_steps * n_rows, dtype=bool)
-        chosen[self._rows.choice(n_steps * n_rows, self._most)] = True
+        chosen = np.zeros(rollout.states.size, dtype=bool)
+        chosen[counted] = True
         return [np.flatnonzero(rows) for rows in chosen.reshape(shape)]
 
     def state(self) -> dict[str, np.ndarray]:

@@ -56,15 +56,13 @@ class HistoryContexts(FilteredContexts):
     def contexts(self, rollout: Rollout) -> Contexts:
         """The belief before each action of the rollout, and what the policy does on that history."""
         n_runs = self._rows.n_runs
-        kept = self.kept(rollout.states.shape)
+        kept = self.kept(rollout)
         uniforms = self._rows.uniforms(len(rollout.states))
         over = rollout.terminated | rollout.truncated
         starts = np.concatenate([self._starts[None], over[:-1]])
         self._starts = over[-1]
         beliefs: Beliefs
-        if (
-            self._pair.observation_beliefs is not None
-        ):  # the last observation tells all, from reset on
+        if self._pair.observation_beliefs is not None:  # seen from the reset on, and they tell all
             views = self._sampler.observe(np.zeros_like(rollout.states), rollout.states, uniforms)
             flat = rows_run_by_run(views, n_runs, kept)
             beliefs = self._pair.observation_beliefs[flat]

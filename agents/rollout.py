@@ -21,7 +21,10 @@ BoolArray = npt.NDArray[np.bool_]
 
 
 class Rollout(NamedTuple):
-    """T steps of R rows; every array is (T, R). A step that ends an episode is followed by a start."""
+    """T steps of R rows; every array is (T, R). A step that ends an episode is followed by a start.
+
+    `counted` says which steps may be contexts to match at; None: all.
+    """
 
     states: IntArray
     actions: IntArray
@@ -29,6 +32,7 @@ class Rollout(NamedTuple):
     rewards: FloatArray
     terminated: BoolArray
     truncated: BoolArray
+    counted: BoolArray | None = None
 
 
 class TabularRollouts:

@@ -21,7 +21,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from stable_baselines3.common.callbacks import BaseCallback
 
 from imm_rl.agents.arguments import Weight, checked_policy, checked_weights
@@ -29,8 +28,9 @@ from imm_rl.agents.belief_matcher import BeliefMatcher
 from imm_rl.agents.neighbours import Equal, Nearest, parse_completions
 from imm_rl.agents.restricted.asking import acts_on_observation, is_view_policy, probs_at
 from imm_rl.agents.restricted.view_policy import ViewPolicy, as_view_policy, followed
+from imm_rl.agents.sb3_gradient import TermGradient
 from imm_rl.agents.sb3_measures import measured
-from imm_rl.agents.sb3_policies import checked_algorithm, evaluation_mode
+from imm_rl.agents.sb3_policies import checked_algorithm
 from imm_rl.agents.sb3_rollout import RolloutReader
 from imm_rl.agents.sb3_seen import (
     Observe,
@@ -40,12 +40,13 @@ from imm_rl.agents.sb3_seen import (
     with_pair,
 )
 from imm_rl.agents.sb3_states import StateCodec
-from imm_rl.agents.sb3_term import Matcher, PolicyTerm
+from imm_rl.agents.sb3_term import Matcher
 from imm_rl.agents.settings import checked_count, is_whole
+from imm_rl.agents.streams import state_part
 from imm_rl.agents.view_matcher import Sampler, ViewMatcher
 from imm_rl.envs.features import Features
 from imm_rl.envs.pair import EnvPair
-from imm_rl.errors import InvalidInputError, RunFailedError, invalid
+from imm_rl.errors import InvalidInputError, invalid
 from imm_rl.schedules import WeightController
 
 BATCH_SIZE = 256
@@ -120,7 +121,7 @@ class IMMCallback(BaseCallback):
         self.policy = self._checked_restricted(getattr(env, "action_space", None))
         (self.schedule,) = checked_weights(imm_lambda, self.policy)
         self._batch_size = checked_count("batch_size", batch_size)
-        self._refresh = checked_count("refresh", refresh)
+        self._gradient = TermGradient(checked_count("refresh", refresh))
         if total_timesteps is not None:
             total_timesteps = checked_count("total_timesteps", total_timesteps)
         self._total_timesteps = total_timesteps
@@ -132,8 +133,8 @@ class IMMCallback(BaseCallback):
         self._controller: WeightController | None = None
         self._saved: dict[str, np.ndarray] = {}
         self._handle: Any = None
-        self._held: list[tuple[torch.Tensor, torch.Tensor]] | None = None
-        self._age, self._unmeasured = 0, MEASURE_EVERY
+        self._unmeasured = MEASURE_EVERY
+        self._ended_at: int | None = None  # environment steps when the last rollout was followed
         self._begun = 0  # environment steps before the rollout that is trained on
         self._followed: Any = None  # the rewards of the rollout that is trained on
         self._steps_seen = 0
@@ -170,7 +171,7 @@ class IMMCallback(BaseCallback):
             self._matcher = self._new_matcher(seed)
             self._matcher_of = made_for
         if self._saved:
-            self._matcher.restore(_part("matcher", self._saved))
+            self._matcher.restore(state_part("matcher", self._saved))
 
     def _on_training_start(self) -> None:
         model: Any = self.model
@@ -181,8 +182,9 @@ class IMMCallback(BaseCallback):
         factors = None if self._controller is None else self._controller.state()
         self._controller = WeightController([self.schedule.resolve(epochs=updates)])
         if self._saved:
-            factors = _part("controller", self._saved)
+            factors = state_part("controller", self._saved)
             self._unmeasured = int(self._saved["unmeasured"])
+            self._ended_at = int(self._saved["ended_at"])
         if factors and self.num_timesteps:  # going on; a new training begins anew
             self._controller.restore(factors)
         self._saved = {}
@@ -206,8 +208,9 @@ class IMMCallback(BaseCallback):
     def _on_rollout_end(self) -> None:
         model: Any = self.model
         assert self._matcher is not None  # _init_callback made it
-        self._held = None
-        self._matcher.follow(self._reader.end())
+        self._gradient.drop()
+        self._matcher.follow(self._reader.end(), continues=self._begun == self._ended_at)
+        self._ended_at = model.num_timesteps
         self._followed = model.rollout_buffer.rewards
         self._handle = model.policy.optimizer.register_step_pre_hook(self._before_step)
 
@@ -237,52 +240,27 @@ class IMMCallback(BaseCallback):
         self._unmeasured += 1
         weight = float(controller.weights(self._progress())[0])
         adapts = controller.needs_kl or controller.needs_cosine
-        measure = self._held is None and self._unmeasured >= MEASURE_EVERY  # after a rollout
+        measure = self._gradient.dropped and self._unmeasured >= MEASURE_EVERY  # after a rollout
         if not (weight or measure or adapts) or not matcher.ready:
             return
-        if self._held is None or self._age >= self._refresh:
-            term = self._renew(optimizer)
+        if self._gradient.due:
+            term = self._gradient.renew(
+                model.policy,
+                optimizer,
+                lambda: matcher.term(model.policy, self._reader),
+                getattr(model, "max_grad_norm", None),
+            )
             if term is not None and (measure or adapts):
-                measures = measured(term, self._held or [])
+                measures = measured(term, self._gradient.pairs)
                 controller.observe(kl=_one(measures, "kl"), cosine=_one(measures, "grad_cosine"))
                 weight = float(controller.weights(self._progress())[0])
                 if measure:
                     self._record(measures, weight)
-        self._age += 1
-        if weight:
-            for parameter, gradient in self._held or ():
-                if parameter.grad is None:
-                    parameter.grad = weight * gradient
-                else:
-                    parameter.grad.add_(gradient, alpha=weight)
-
-    def _renew(self, optimizer: Any) -> PolicyTerm | None:
-        """Computes the term and its gradient, which is held for some steps."""
-        policy, matcher = self.model.policy, self._matcher
-        assert matcher is not None
-        parameters = [p for g in optimizer.param_groups for p in g["params"] if p.requires_grad]
-        self._held, self._age = [], 0
-        with evaluation_mode(policy), torch.enable_grad():
-            term = matcher.term(policy, self._reader)
-            if term is not None:
-                found: tuple[torch.Tensor | None, ...] = torch.autograd.grad(
-                    term.loss, parameters, allow_unused=True
-                )
-                held = [(p, g) for p, g in zip(parameters, found, strict=True) if g is not None]
-                # As the algorithm clips its own: a few large gradients at the start would else fill
-                # Adam's second moments and slow down everything after them.
-                limit = getattr(self.model, "max_grad_norm", None)
-                self._held = held if limit is None else _clipped(held, float(limit))
-        return term
+        self._gradient.add(weight)
 
     def _record(self, measures: dict[str, float], weight: float) -> None:
         """Hands the measures to SB3's logger, as means over those of one dump."""
         self._unmeasured = 0
-        if not np.isfinite(measures["loss"]):
-            raise RunFailedError(
-                f"the matching loss is {measures['loss']} at {self.num_timesteps} environment steps; a "
-                "smaller learning rate or λ may help."
-            )
         matching = weight * measures.pop("norm")
         whole = matching + measures.pop("main_norm")
         measures["grad_share"] = matching / whole if whole else 0.0
@@ -303,6 +281,7 @@ class IMMCallback(BaseCallback):
             **{f"matcher/{key}": value for key, value in self._matcher.state().items()},
             **{f"controller/{key}": value for key, value in self._controller.state().items()},
             "unmeasured": np.array(self._unmeasured),
+            "ended_at": np.array(-1 if self._ended_at is None else self._ended_at),
         }
 
     def restore(self, state: dict[str, np.ndarray]) -> None:
@@ -311,7 +290,7 @@ class IMMCallback(BaseCallback):
         Raises:
             InvalidInputError: An entry is missing.
         """
-        if state and "unmeasured" not in state:
+        if state and not {"unmeasured", "ended_at"} <= state.keys():
             raise invalid("state", "be what IMMCallback.state() gave", sorted(state))
         self._saved = dict(state)
         self._matcher = None
@@ -356,6 +335,7 @@ class IMMCallback(BaseCallback):
             self._completions or _default_completions(self._seen, self.policy),
             action_space=model.action_space,
             batch_size=self._batch_size,
+            n_envs=model.n_envs,
             seed=seed,
         )
 
@@ -370,19 +350,5 @@ def _default_completions(features: Features, policy: ViewPolicy) -> Nearest | Eq
     return Equal() if features.discrete and not policy.remembers else Nearest()
 
 
-def _clipped(
-    gradients: list[tuple[torch.Tensor, torch.Tensor]], limit: float
-) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """Gradients scaled down together so that their common norm is at most the limit."""
-    norm = torch.nn.utils.get_total_norm([g for _, g in gradients])
-    scale = torch.clamp(limit / (norm + 1e-6), max=1.0)  # as torch's clip_grad_norm_
-    return [(p, g * scale) for p, g in gradients]
-
-
 def _one(measures: dict[str, float], name: str) -> list[float] | None:
     return [measures[name]] if name in measures else None
-
-
-def _part(prefix: str, state: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    start = prefix + "/"
-    return {k.removeprefix(start): v for k, v in state.items() if k.startswith(start)}

@@ -6,27 +6,25 @@
     IMMPPO.load("tiger", env=imm_rl.make("tiger")).learn(20_000, reset_num_timesteps=False)
 
 The zip is SB3's own: where this package is installed `PPO.load` reads it and acts the same. The
-restricted policy lies beside it, not in it.
+restricted policy lies beside it, not in it: `sb3_beside`.
 """
 
 from __future__ import annotations
 
+import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gymnasium
-import numpy as np
 from stable_baselines3 import A2C, PPO
 from stable_baselines3.common.callbacks import BaseCallback, ConvertCallback
 
-from imm_rl.agents.restricted.sb3_policy import SB3ViewPolicy
-from imm_rl.agents.restricted.stored import load_policy
+from imm_rl.agents import sb3_beside
 from imm_rl.agents.sb3 import IMMCallback
 from imm_rl.envs.feature_pair import FeaturePair
 from imm_rl.envs.pair import EnvPair
 from imm_rl.envs.registry import make
 from imm_rl.errors import InvalidInputError, unknown_name
-from imm_rl.files import write_atomically
 
 CALLBACK_ARGUMENTS = (
     "observe",
@@ -39,6 +37,8 @@ CALLBACK_ARGUMENTS = (
     "seed",
 )
 
+COPIES = 8
+"""Copies of a pair that a new agent trains on, where nothing is said."""
 
 if TYPE_CHECKING:
     from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm as _Algorithm
@@ -51,6 +51,9 @@ class _Matched(_Algorithm):
 
     imm: IMMCallback | None
     imm_lambda: Any
+    imm_arguments: dict[str, Any]  # those of `imm` that the zip remembers
+    imm_unwritten: list[str]  # names of the others
+    imm_save: str | None  # tells a save from others
 
     def __init__(
         self,
@@ -60,22 +63,27 @@ class _Matched(_Algorithm):
         imm_lambda: Any = None,
         *,
         imm: dict[str, Any] | None = None,
-        n_envs: int = 8,
+        n_envs: int | None = None,
         **arguments: Any,
     ) -> None:
         if isinstance(env, str):
             env = make(env)
-        self.imm = _callback(env, restricted, imm_lambda, imm or {})
-        self.imm_lambda = None if self.imm is None else self.imm.schedule.text
+        self._match(env, restricted, imm_lambda, imm or {})
+        self.imm_save = None
         super().__init__(policy, _vectorised(env, n_envs), **arguments)
+
+    def _match(self, env: Any, restricted: Any, imm_lambda: Any, arguments: dict[str, Any]) -> None:
+        self.imm = _callback(env, restricted, imm_lambda, arguments)
+        self.imm_lambda = None if self.imm is None else self.imm.schedule.text
+        self.imm_arguments, self.imm_unwritten = sb3_beside.written(arguments)
+        self._unmatched = "it has no agent.imm. Give load(..., restricted=...)"
 
     def learn(self, total_timesteps: int, callback: Any = None, *more: Any, **named: Any) -> Any:
         """As in SB3; `callback` comes after the matching."""
         if self.imm is None and self.imm_lambda is not None:
             raise InvalidInputError(
-                "this agent was trained with a restricted policy, and none lies beside its zip. Give "
-                "load(..., restricted=...) to go on with it, or set agent.imm_lambda to None to go on "
-                "without."
+                f"this agent was trained with a restricted policy, and {self._unmatched} to go on with "
+                "it, or set agent.imm_lambda to None to go on without."
             )
         callbacks: list[BaseCallback] = [] if self.imm is None else [self.imm]
         if callback is not None:
@@ -94,16 +102,11 @@ class _Matched(_Algorithm):
             exclude: As in SB3.
             include: As in SB3.
         """
+        if self.imm is not None:
+            self.imm_save = secrets.token_hex(8)
         super().save(path, exclude=exclude, include=include)
-        if self.imm is None or not isinstance(path, str | Path):
-            return
-        state: dict[str, Any] = self.imm.state()
-        write_atomically(_beside(path, ".imm.npz"), lambda file: np.savez(file, **state))
-        policy = self.imm.policy
-        if isinstance(policy, SB3ViewPolicy):
-            policy.copy_to(_beside(path, ".restricted"))
-        elif callable(getattr(policy, "save", None)):
-            policy.save(_beside(path, ".restricted.npz"))
+        if self.imm is not None and self.imm_save and isinstance(path, str | Path):
+            sb3_beside.write(path, self.imm, self.imm_save)
 
     @classmethod
     def load(
@@ -112,8 +115,9 @@ class _Matched(_Algorithm):
         env: Any = None,
         *arguments: Any,
         restricted: Any = None,
+        imm_lambda: Any = None,
         imm: dict[str, Any] | None = None,
-        n_envs: int = 8,
+        n_envs: int | None = None,
         **more: Any,
     ) -> Any:
         """As in SB3; with an environment, matching goes on where it was.
@@ -122,33 +126,71 @@ class _Matched(_Algorithm):
             path: As in `save`.
             env: A pair, a text for `imm_rl.make`, or what SB3 takes.
             arguments: As in SB3.
-            restricted: The restricted policy; default: the one beside the zip.
-            imm: Other arguments of `IMMCallback`; those that can be written down are remembered.
-            n_envs: Copies, where `env` is a pair.
+            restricted: The restricted policy; default: the one beside the zip. "none" goes on without.
+            imm_lambda: As in `IMMCallback`; default: as it was.
+            imm: Other arguments of `IMMCallback`; default, each: as it was, where it is a number, a text
+                or indices. Functions, and `observations`, are to be given again.
+            n_envs: Copies, where `env` is a pair; default: as many as there were.
             more: As in SB3.
 
         Raises:
-            InvalidInputError: What lies beside the zip cannot be read or does not fit.
+            InvalidInputError: What lies beside the zip cannot be read or does not fit; or an argument of
+                matching is given, and no environment to match on.
         """
-        if isinstance(env, str):
+        if env is None:
+            said = {
+                "restricted": restricted,
+                "imm_lambda": imm_lambda,
+                "imm": imm,
+                "n_envs": n_envs,
+            }
+            for name, value in said.items():
+                if value is not None:
+                    raise InvalidInputError(
+                        f"{name} is given, and no environment to use it on. Give load(..., env=...)."
+                    )
+        elif isinstance(env, str):
             env = make(env)
-        vector = None if env is None else _vectorised(env, n_envs)
-        model = super().load(path, vector, *arguments, **more)
+        if n_envs is None and isinstance(env, EnvPair | FeaturePair):
+            n_envs = sb3_beside.saved_copies(path)
+        model = super().load(path, _vectorised(env, n_envs), *arguments, **more)
         model.imm = None
-        if env is None or model.imm_lambda is None:
-            return model
-        if restricted is None:
-            restricted = _policy_beside(path, env)
-        if restricted is not None:
-            model.imm = _callback(env, restricted, model.imm_lambda, imm or {})
-            state = _beside(path, ".imm.npz")
-            if model.imm is not None and state.is_file():
-                with np.load(state, allow_pickle=False) as arrays:
-                    model.imm.restore(dict(arrays))
+        if env is None:
+            model._unmatched = "it was loaded without an environment. Give load(..., env=...)"
+        else:
+            model._match_again(path, env, restricted, imm_lambda, imm or {})
         return model
 
+    def _match_again(
+        self, path: Any, env: Any, restricted: Any, imm_lambda: Any, given: dict[str, Any]
+    ) -> None:
+        """Takes up the matching of a loaded agent; or none, where what it needs was not saved."""
+        if self.imm_lambda is None or (isinstance(restricted, str) and restricted == "none"):
+            self._match(env, restricted, imm_lambda, given)
+            return
+        beside = sb3_beside.read(path, self.imm_save)
+        if restricted is None and beside is not None:
+            restricted = beside.policy(env)
+        lost = sb3_beside.without_needless(self.imm_unwritten, env)
+        lost = [name for name in lost if name not in given]
+        if restricted is None or lost:
+            self._unmatched = (
+                "none lies beside its zip. Give load(..., restricted=...)"
+                if restricted is None
+                else f"imm has entries that could not be saved: {', '.join(lost)}. Give "
+                f"load(..., imm={{{lost[0]!r}: ...}})"
+            )
+            return
+        kept = sb3_beside.without_needless(self.imm_arguments, env)
+        together = {**{name: self.imm_arguments[name] for name in kept}, **given}
+        self._match(
+            env, restricted, self.imm_lambda if imm_lambda is None else imm_lambda, together
+        )
+        if beside is not None and self.imm is not None:
+            beside.restore(self.imm)
+
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "imm"]
+        return [*super()._excluded_save_params(), "imm", "_unmatched"]
 
 
 class IMMPPO(_Matched, PPO):
@@ -160,7 +202,7 @@ class IMMPPO(_Matched, PPO):
         restricted: As in `IMMCallback`; None trains without matching.
         imm_lambda: As in `IMMCallback`.
         imm: Other arguments of `IMMCallback`.
-        n_envs: Copies, where `env` is a pair.
+        n_envs: Copies, where `env` is a pair; default: 8.
         arguments: As in `stable_baselines3.PPO`.
     """
 
@@ -185,28 +227,16 @@ def _callback(
     return IMMCallback(env, restricted, imm_lambda, **arguments)
 
 
-def _vectorised(env: Any, n_envs: int) -> Any:
+def _vectorised(env: Any, n_envs: int | None) -> Any:
     if isinstance(env, EnvPair | FeaturePair):
-        return env.sb3_vector(n_envs)
-    if isinstance(env, gymnasium.Env) or env is None or hasattr(env, "num_envs"):
-        return env
-    raise InvalidInputError(
-        f"env must be a pair, its text or an environment; received {type(env).__name__}."
-    )
-
-
-def _beside(path: Any, ending: str) -> Path:
-    return Path(str(path).removesuffix(".zip") + ending)
-
-
-def _policy_beside(path: Any, env: Any) -> Any:
-    """The restricted policy that `save` left, or None."""
-    if not isinstance(path, str | Path):
-        return None
-    folder, alpha = _beside(path, ".restricted"), _beside(path, ".restricted.npz")
-    if folder.is_dir():
-        return str(folder)
-    if alpha.is_file():
-        model = env.restricted_model if isinstance(env, EnvPair) else None
-        return load_policy(alpha, model)
-    return None
+        return env.sb3_vector(COPIES if n_envs is None else n_envs)
+    if not (isinstance(env, gymnasium.Env) or env is None or hasattr(env, "num_envs")):
+        raise InvalidInputError(
+            f"env must be a pair, its text or an environment; received {type(env).__name__}."
+        )
+    if n_envs is not None:
+        raise InvalidInputError(
+            f"n_envs is {n_envs}, and says how many copies of a pair are made. This environment is no "
+            "pair and trained on as it is: leave n_envs out, or give a pair (imm_rl.make)."
+        )
+    return env

@@ -20,6 +20,7 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.utils import obs_as_tensor
 from torch import Tensor
 
+from imm_rl.envs import space_arrays
 from imm_rl.errors import InvalidInputError
 
 _SERVED = "PPO, A2C and MaskablePPO are served, and classes derived from them"
@@ -134,6 +135,4 @@ def evaluation_mode(policy: Any) -> Iterator[None]:
 
 def take(observations: Any, rows: np.ndarray) -> Any:
     """Some rows of observations, an array or a dict of arrays."""
-    if isinstance(observations, dict):
-        return {key: value[rows] for key, value in observations.items()}
-    return observations[rows]
+    return space_arrays.each(lambda array: array[rows], observations)

@@ -1,7 +1,8 @@
 """What a matcher needs of an SB3 rollout: the steps as the environment showed them. `sb3` collects it.
 
 SB3's buffer holds what the policy saw. Under `VecNormalize` that is scaled by statistics that change
-within the rollout, so there the plain observations are noted down at each step.
+within the rollout, so there the plain observations are noted down at each step. Images SB3 shows its
+policies with the channels first (`VecTransposeImage`, put on unasked); they are turned back.
 
 Index letters: T steps, E copies of the environment.
 """
@@ -19,9 +20,11 @@ from stable_baselines3.common.vec_env import (
     VecEnv,
     VecMonitor,
     VecNormalize,
+    VecTransposeImage,
     VecVideoRecorder,
 )
 
+from imm_rl.envs.space_arrays import each
 from imm_rl.errors import InvalidInputError
 
 _LEAVE_OBSERVATIONS = (VecCheckNan, VecMonitor, VecVideoRecorder)
@@ -52,21 +55,24 @@ class RolloutReader:
 
     Args:
         model: The algorithm, with its environment.
+        space: Of observations as matching knows them: the policy's own (the default), or that of before
+            images were transposed.
 
     Raises:
         InvalidInputError: A wrapper changes what `VecNormalize` gives.
     """
 
-    def __init__(self, model: OnPolicyAlgorithm) -> None:
+    def __init__(self, model: OnPolicyAlgorithm, space: gymnasium.Space[Any] | None = None) -> None:
         self._model = model
-        self._normalizer = normalizer(model.env)
+        self._transposer = transposer(model.env, space)
+        self._normalizer = normalizer(model.env, below=self._transposer)
         self._plain: list[Any] = []
 
     def first(self) -> Any:
         """The observations (E, ...) that the next rollout starts from, as the environment gave them."""
         if self._normalizer is not None:
             return self._normalizer.get_original_obs()
-        return self._model._last_obs
+        return self._turned(self._model._last_obs, -3, -1)
 
     def begin(self) -> None:
         """To be called before the first step of a rollout."""
@@ -81,17 +87,14 @@ class RolloutReader:
     def end(self) -> Steps:
         """The rollout, after its last step and before the buffer is used."""
         model, buffer = self._model, self._model.rollout_buffer
-        last: Any = model._last_obs
+        last: Any
         if self._normalizer is None:
             lead = buffer.episode_starts.shape
             observations = _as_given(buffer.observations, model.observation_space, lead)
+            observations, last = self._turned(observations, -3, -1), self.first()
         else:
-            *each, last = self._plain
-            observations = (
-                {key: np.stack([o[key] for o in each]) for key in last}
-                if isinstance(last, dict)
-                else np.stack(each)
-            )
+            *steps, last = self._plain
+            observations = each(lambda *arrays: np.stack(arrays), *steps)
             self._plain = []
         masks = getattr(buffer, "action_masks", None)
         if masks is not None:
@@ -107,9 +110,21 @@ class RolloutReader:
 
     def as_seen(self, observations: Any) -> Any:
         """Plain observations as the policy would see them now."""
-        if self._normalizer is None:
+        if self._normalizer is not None:
+            observations = self._normalizer.normalize_obs(observations)
+        return self._turned(observations, -1, -3)
+
+    def _turned(self, observations: Any, channels: int, to: int) -> Any:
+        """Observations with the axis of channels moved in the images that are transposed."""
+        if self._transposer is None:
             return observations
-        return self._normalizer.normalize_obs(observations)
+        if not isinstance(observations, dict):
+            return np.moveaxis(observations, channels, to)
+        images = self._transposer.image_space_keys
+        return {
+            key: np.moveaxis(value, channels, to) if key in images else value
+            for key, value in observations.items()
+        }
 
 
 def _as_given(rows: Any, space: gymnasium.Space[Any], lead: tuple[int, ...]) -> Any:
@@ -119,8 +134,23 @@ def _as_given(rows: Any, space: gymnasium.Space[Any], lead: tuple[int, ...]) -> 
     return rows.reshape(*lead, *(space.shape or ()))
 
 
-def normalizer(env: VecEnv | None) -> VecNormalize | None:
+def transposer(env: VecEnv | None, space: gymnasium.Space[Any] | None) -> VecTransposeImage | None:
+    """The wrapper that transposes images of a space for the policy; None if what it sees is no such."""
+    while isinstance(env, (*_LEAVE_OBSERVATIONS, VecNormalize, VecTransposeImage)):
+        if isinstance(env, VecTransposeImage) and not env.skip:
+            return env if env.venv.observation_space == space else None
+        if isinstance(env, VecNormalize) and env.norm_obs:
+            return None
+        env = env.venv
+    return None
+
+
+def normalizer(env: VecEnv | None, below: VecTransposeImage | None = None) -> VecNormalize | None:
     """The wrapper that scales what the policy sees; None if there is none that does.
+
+    Args:
+        env: The policy's.
+        below: A wrapper that may be above it, since it is seen through.
 
     Raises:
         InvalidInputError: Another wrapper changes the scaled observations.
@@ -134,7 +164,7 @@ def normalizer(env: VecEnv | None) -> VecNormalize | None:
                     "cannot be told from the environment's. Put VecNormalize outermost."
                 )
             return env
-        if not isinstance(env, (*_LEAVE_OBSERVATIONS, VecNormalize)):
+        if env is not below and not isinstance(env, (*_LEAVE_OBSERVATIONS, VecNormalize)):
             above.append(type(env).__name__)
         env = getattr(env, "venv", None)
     return None

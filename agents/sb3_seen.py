@@ -5,15 +5,16 @@ Index letters: N observations.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from typing import Any
 
 import gymnasium
 from stable_baselines3.common.vec_env import VecEnv
 
 from imm_rl.agents.neighbours import Equal, Nearest
+from imm_rl.agents.sb3_rollout import transposer
+from imm_rl.agents.sb3_settings import completions_unused
 from imm_rl.envs.feature_pair import FeaturePair
-from imm_rl.envs.features import Features
+from imm_rl.envs.features import Features, Observe
 from imm_rl.envs.pair import EnvPair
 from imm_rl.envs.registry import make
 from imm_rl.envs.sb3_vector import TabularSB3VecEnv
@@ -21,7 +22,7 @@ from imm_rl.envs.tabular_env import TabularEnv
 from imm_rl.envs.vector import TabularVectorEnv
 from imm_rl.errors import InvalidInputError, invalid
 
-Observe: TypeAlias = "Sequence[int] | Callable[[Any], Any]"
+__all__ = ["Observe", "check_arguments", "check_spaces", "seen_by_restricted", "with_pair"]
 
 
 def with_pair(env: Any, observe: Observe | None) -> tuple[Any, Observe | None]:
@@ -43,7 +44,8 @@ def seen_by_restricted(env: Any, observe: Observe | None) -> EnvPair | Features:
         The tabular pair, whose model says what is observed; or the features.
 
     Raises:
-        InvalidInputError: It is nothing of these, or `observe` is missing, or is not needed.
+        InvalidInputError: It is nothing of these, or `observe` is missing, is not needed, or hides
+            nothing.
     """
     env, observe = with_pair(env, observe)
     pair = env if isinstance(env, EnvPair) else _pair_seen_in_full(env)
@@ -58,6 +60,7 @@ def seen_by_restricted(env: Any, observe: Observe | None) -> EnvPair | Features:
         if observe is not None and env.features is not None:
             raise invalid("observe", "be given once", "in the pair and as an argument")
         if env.features is not None:
+            env.features.check_hides()
             return env.features
         space = env.observation_space
     elif isinstance(env, gymnasium.Env | VecEnv):
@@ -70,7 +73,9 @@ def seen_by_restricted(env: Any, observe: Observe | None) -> EnvPair | Features:
             "observe is missing: which features of an observation does the restricted policy see? Give "
             "their indices, such as observe=[2, 3], or a function of observations (N, ...)."
         )
-    return Features(space, observe)
+    features = Features(space, observe)
+    features.check_hides()
+    return features
 
 
 def check_arguments(
@@ -83,10 +88,7 @@ def check_arguments(
     """
     if isinstance(seen, EnvPair):
         if completions is not None:
-            raise InvalidInputError(
-                f"completions are for environments without a model, and {seen.name} has one: its beliefs "
-                "say what a restricted context may stand for. Leave completions out."
-            )
+            raise completions_unused(seen.name)
         return
     is_kind = isinstance(completions, str | Nearest | Equal) or (
         callable(completions) and not isinstance(completions, type)
@@ -105,8 +107,8 @@ def check_spaces(seen: EnvPair | Features, model: Any) -> None:
     """Refuses an algorithm whose spaces are not those of the environment that matching knows.
 
     Raises:
-        InvalidInputError: Actions or observations differ, both spaces are printed; or the algorithm sees
-            no more than the restricted policy.
+        InvalidInputError: Actions or observations differ, both spaces are printed; or the environment is
+            the restricted view of a tabular pair, or of a pair with another model.
     """
     if isinstance(seen, EnvPair):
         wanted = gymnasium.spaces.Discrete(seen.model.n_actions)
@@ -114,15 +116,28 @@ def check_spaces(seen: EnvPair | Features, model: Any) -> None:
             raise InvalidInputError(
                 f"the algorithm acts in {model.action_space}, and {seen.name} has the actions {wanted}."
             )
-        _pair_seen_in_full(model.get_env())
+        trained = _pair_seen_in_full(model.get_env())
+        if trained and trained.model.fingerprint() != seen.model.fingerprint():
+            raise InvalidInputError(
+                f"the algorithm is trained on {_described(trained)}, and the model that matching was made "
+                f"for, of {_described(seen)}, is another one: its beliefs would be wrong. Give IMMCallback "
+                "the pair that is trained on."
+            )
         return
-    if model.observation_space != seen.full_space:
+    if model.observation_space != seen.full_space and not transposer(
+        model.get_env(), seen.full_space
+    ):
         raise InvalidInputError(
             f"the algorithm observes {model.observation_space}, and matching was made for "
-            f"{seen.full_space}. Where a wrapper changes the observations (frames stacked, images "
-            "transposed), give IMMCallback the wrapped environment with observe=, whose indices or "
-            "function then go by what the wrapper shows."
+            f"{seen.full_space}. Where a wrapper changes the observations (frames stacked), give "
+            "IMMCallback the wrapped environment with observe=, whose indices or function then go by what "
+            "the wrapper shows."
         )
+
+
+def _described(pair: EnvPair) -> str:
+    """A pair's name, and how it was made where that says more."""
+    return pair.name if pair.spec in ("", pair.name) else f"{pair.name} ({pair.spec})"
 
 
 def _pair_seen_in_full(env: Any) -> EnvPair | None:

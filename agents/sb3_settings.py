@@ -21,7 +21,7 @@ from imm_rl.agents.settings import (
     checked_sizes,
     setting,
 )
-from imm_rl.errors import invalid, unknown_name
+from imm_rl.errors import InvalidInputError, invalid, unknown_name
 
 MATCHING = ("contexts", "context_weight", "imm_batch", "completions", "refresh")
 """Settings that say how to match, and nothing where there is no restricted policy."""
@@ -190,6 +190,14 @@ AGENTS = tuple(SETTINGS)
 def setting_names(agent: str) -> tuple[str, ...]:
     """The settings of an agent, in the order of its class."""
     return tuple(field.name for field in dataclasses.fields(SETTINGS[agent]))
+
+
+def completions_unused(pair_name: str) -> InvalidInputError:
+    """Builds the error for `completions` where a model says what a context may stand for."""
+    return InvalidInputError(
+        f"completions are for environments without a model, and {pair_name} has one: its beliefs say "
+        "what a restricted context may stand for. Leave completions out."
+    )
 
 
 def agents_with(name: str) -> tuple[str, ...]:

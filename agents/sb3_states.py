@@ -9,6 +9,7 @@ Index letters: S states, T steps, E copies of the environment.
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Callable
 from typing import Any
 
@@ -32,6 +33,7 @@ class StateCodec:
 
     Attributes:
         table: (S, ...), what the policy observes in each state; for `Discrete` the states themselves.
+            Of one-hot observations the rows are made when they are asked for: `table[states]`.
 
     Args:
         pair: The problem whose states are meant.
@@ -52,6 +54,8 @@ class StateCodec:
     ) -> None:
         self._n_states = n_states = pair.model.n_states
         self._name = pair.name
+        self.table: npt.NDArray[Any] | _OneHot
+        self._state_of: dict[bytes, int] = {}
         states = np.arange(n_states)
         if observations is not None:
             given = observations(states) if callable(observations) else observations
@@ -61,10 +65,10 @@ class StateCodec:
                 raise self._unfit(space, f"{pair.name} has {n_states} states")
             self.table = states
         elif isinstance(space, gymnasium.spaces.Box) and space.shape == (n_states,):
-            self.table = np.eye(n_states, dtype=space.dtype)
+            self.table = _OneHot(n_states, space.dtype)
+            return
         else:
             raise self._unfit(space, f"a state of {pair.name} is none of its observations")
-        self._state_of: dict[bytes, int] = {}
         for state, row in enumerate(_as_bytes(self.table)):
             if row in self._state_of:
                 alike = f"states {[self._state_of[row], state]} alike"
@@ -79,18 +83,41 @@ class StateCodec:
         """
         inner = self.table.shape[1:]
         flat = np.asarray(observations, dtype=self.table.dtype).reshape(-1, *inner)
-        found = np.array([self._state_of.get(row, -1) for row in _as_bytes(flat)], dtype=np.int64)
+        if isinstance(self.table, _OneHot):
+            found = self.table.states(flat)
+        else:
+            found = np.array([self._state_of.get(row, -1) for row in _as_bytes(flat)], np.int64)
         unknown = np.flatnonzero(found < 0)
         if unknown.size:
             raise InvalidInputError(
-                f"the environment shows {flat[unknown[0]].tolist()}, which is the observation of no "
-                f"state of {self._name}. {_REMEDY}."
+                f"the environment shows {reprlib.repr(flat[unknown[0]].tolist())}, which is the "
+                f"observation of no state of {self._name}. {_REMEDY}."
             )
         lead = np.shape(observations)
         return found.reshape(lead[: len(lead) - len(inner)])
 
     def _unfit(self, space: gymnasium.Space[Any], why: str) -> InvalidInputError:
         return InvalidInputError(f"the policy observes {space}, and {why}. {_REMEDY}.")
+
+
+class _OneHot:
+    """The table of one-hot observations without its S² entries, of which a rollout needs few rows."""
+
+    def __init__(self, n_states: int, dtype: Any) -> None:
+        self.shape, self.dtype = (n_states, n_states), np.dtype(dtype)
+
+    def __getitem__(self, states: npt.ArrayLike) -> npt.NDArray[Any]:
+        """(..., S), the rows of states (...,)."""
+        wanted = np.asarray(states)[..., None]
+        rows = np.zeros((*wanted.shape[:-1], self.shape[1]), dtype=self.dtype)
+        np.put_along_axis(rows, wanted, 1, axis=-1)
+        return rows
+
+    def states(self, rows: npt.NDArray[Any]) -> IntArray:
+        """The states (N,) of rows (N, S); −1 for a row that is not one-hot."""
+        found = rows.argmax(axis=1)
+        ones = np.take_along_axis(rows, found[:, None], axis=1)[:, 0] == 1
+        return np.where(ones & (np.count_nonzero(rows, axis=1) == 1), found, -1)
 
 
 def _as_bytes(rows: npt.NDArray[Any]) -> list[bytes]:

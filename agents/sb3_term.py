@@ -37,8 +37,14 @@ class Matcher(Protocol):
     def weight(self) -> float:
         """How much a step's context counts on average: 1 if all count fully."""
 
-    def follow(self, steps: Steps) -> None:
-        """Takes up a rollout: its contexts are those of the gradients to come."""
+    def follow(self, steps: Steps, *, continues: bool) -> None:
+        """Takes up a rollout: its contexts are those of the gradients to come.
+
+        Args:
+            steps: The rollout.
+            continues: Whether it begins where the one that was followed before ended. Otherwise what a
+                restricted policy saw of the episodes that are under way is not known.
+        """
 
     def term(self, policy: Any, reader: RolloutReader) -> PolicyTerm | None:
         """The term at a batch of contexts; None where none of them can be matched."""

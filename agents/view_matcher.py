@@ -21,6 +21,7 @@ import gymnasium
 import numpy as np
 
 from imm_rl.agents import view_terms
+from imm_rl.agents.episodes import EpisodeTracker
 from imm_rl.agents.neighbours import Equal, Nearest, complete, view_scale
 from imm_rl.agents.restricted.view_policy import ViewPolicy, followed
 from imm_rl.agents.sb3_policies import take
@@ -51,6 +52,7 @@ class ViewMatcher:
         completions: How a view is completed: `Nearest`, `Equal` or a sampler.
         action_space: Of the trained policy.
         batch_size: B.
+        n_envs: E.
         seed: Of batches and draws.
     """
 
@@ -62,6 +64,7 @@ class ViewMatcher:
         *,
         action_space: gymnasium.Space[Any],
         batch_size: int,
+        n_envs: int,
         seed: int,
     ) -> None:
         if isinstance(completions, Equal) and policy.remembers:
@@ -80,6 +83,7 @@ class ViewMatcher:
         self._views, self._answers = np.zeros((0, 0)), np.zeros((0, 0))
         self._masks: np.ndarray | None = None
         self._scale = np.ones(0)
+        self._tracker = EpisodeTracker(n_envs)
 
     @property
     def ready(self) -> bool:
@@ -91,15 +95,23 @@ class ViewMatcher:
         """Every state counts fully."""
         return 1.0
 
-    def follow(self, steps: Steps) -> None:
+    def follow(self, steps: Steps, *, continues: bool) -> None:
         """Asks the restricted policy along a rollout, and remembers its states."""
         shape = steps.starts.shape
         observations = _rows(steps.observations)
         views = self._features(observations)
         along = views.reshape(*shape, *views.shape[1:])
-        answers, self._memory = followed(self._policy, along, steps.starts, self._memory)
+        carried, known = self._tracker.follow(steps, continues=continues)
+        memory = self._memory if carried else None
+        answers, self._memory = followed(self._policy, along, steps.starts, memory)
         answers = answers.reshape(len(views), *answers.shape[2:])
         masks = None if steps.masks is None else steps.masks.reshape(len(views), -1)
+        if self._policy.remembers and not known.all():
+            rows = np.flatnonzero(known)
+            if not rows.size:
+                return
+            observations, views, answers = take(observations, rows), views[rows], answers[rows]
+            masks = None if masks is None else masks[rows]
         if masks is not None and not isinstance(self._completions, Nearest | Equal):
             if not masks.all():
                 raise InvalidInputError(
@@ -163,6 +175,7 @@ class ViewMatcher:
     def state(self) -> dict[str, np.ndarray]:
         """What going on exactly needs, between two rollouts."""
         kept: dict[str, Any] = {"draws": np.array(stream_state(self._draws))}
+        kept |= self._tracker.state()
         if self.ready:
             named = self._observations
             named = named if isinstance(named, dict) else {"": named}
@@ -174,7 +187,8 @@ class ViewMatcher:
     def restore(self, state: dict[str, np.ndarray]) -> None:
         """Puts the matcher where `state` says."""
         restore_stream(self._draws, str(state["draws"]))
-        self._memory = state.get("memory")
+        if self._tracker.restore(state):
+            self._memory = state.get("memory")
         if "views" not in state:
             return
         start = "observations/"

@@ -66,6 +66,20 @@ class Features:
         """Whether the restricted view is whole numbers, so that equal views can be told."""
         return space_arrays.whole_numbers(self.space)
 
+    def check_hides(self) -> None:
+        """Refuses indices that leave nothing out, where the restricted view is to see less.
+
+        What a function leaves out is not known.
+
+        Raises:
+            InvalidInputError: The indices name all entries of the full observation.
+        """
+        if not callable(self.observe) and len(self.observe) == self._size:
+            raise InvalidInputError(
+                f"observe names all {self._size} features of {self.full_space}, so nothing is hidden "
+                "from the restricted policy and there is nothing to match. Leave out what it does not see."
+            )
+
     def __call__(self, observations: Observations) -> Array:
         """The features of N full observations.
 

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 import gymnasium
@@ -24,6 +24,13 @@ Observations: TypeAlias = "Array | dict[str, Any] | tuple[Any, ...]"
 NUMBERED = (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
 """Spaces whose elements are arrays, so that their entries can be counted."""
 NESTED = (spaces.Dict, spaces.Tuple)
+
+
+def each(function: Callable[..., Array], *observations: Any) -> Any:
+    """A function of arrays, or of the arrays under each key where observations are dicts of one form."""
+    if isinstance(observations[0], dict):
+        return {key: each(function, *(o[key] for o in observations)) for key in observations[0]}
+    return function(*observations)
 
 
 def size(space: gymnasium.Space[Any]) -> int:

@@ -62,14 +62,14 @@ def curve(
     pair = imm_rl.make(name)
     told = {**training_defaults("ppo", pair.name), **changes}
     length = told.pop("steps")
-    told.pop("lambda", None)
+    weight = told.pop("lambda", None) if weight is None else weight
     settings = PPOSettings(**told)
     plain = weight == "none"
     agent = imm_rl.IMMPPO(
         "MlpPolicy",
         pair,
         restricted=None if plain else "pomdp",
-        imm_lambda=None if plain else weight,
+        imm_lambda=None if plain else weight,  # None: the default schedule
         n_envs=settings.n_envs,
         seed=seed,
         device="cpu",
@@ -86,7 +86,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--problems", default=PROBLEMS, help="names or files, with commas")
     parser.add_argument("--seeds", default="0-19")
-    parser.add_argument("--lambda", dest="weight", help="default: the default schedule")
+    parser.add_argument("--lambda", dest="weight", help="default: that of agents/defaults.py")
     parser.add_argument(
         "--set", nargs="*", default=[], metavar="NAME=VALUE", help="settings of PPO"
     )

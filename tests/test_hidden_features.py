@@ -57,6 +57,7 @@ def test_hidden_features_reads_arms(script: ModuleType) -> None:
         ("imm bandwith=1", "bandwidth"),
         ("imm k=few", "k in arm 'imm k=few' must be a number; received 'few'"),
         ("imm k", "must be a number; received ''"),
+        ("imm imm_lambda=linear:1->0", "λ schedule"),
         ("imm k=0", "k of completions"),
     ],
 )

@@ -45,3 +45,18 @@ def test_readme_snippet_runs(capsys: pytest.CaptureFixture[str]) -> None:
 def test_readme_links_lead_somewhere() -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", README):
         assert target.startswith("http") or (ROOT / target).exists(), target
+
+
+def test_readme_has_no_placeholder_left() -> None:
+    assert re.findall(r".*@@.*", README) == []
+
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_scripts_that_pages_name_exist(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    named = set(re.findall(r"scripts/([\w/-]+\.py)|\b(bench_\w+\.py)", text))
+    missing = {a or b for a, b in named if not (ROOT / "scripts" / (a or b)).is_file()}
+    assert missing == set()

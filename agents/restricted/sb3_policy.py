@@ -9,7 +9,6 @@ Index letters: T steps of E environments, B = T·E rows; A actions.
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -20,7 +19,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.vec_env import VecNormalize
 
-from imm_rl.agents.restricted import sb3_zip
+from imm_rl.agents.restricted import sb3_copies, sb3_zip
 from imm_rl.agents.restricted.base import greedy_probs, softmax_probs
 from imm_rl.agents.restricted.sb3_networks import Said, ask, kind_of, left_as_it_was, takes_masks
 from imm_rl.agents.restricted.view_answers import (
@@ -88,15 +87,21 @@ class SB3ViewPolicy:
         self.name = type(model).__name__ if name is None else name
         self.notes: tuple[str, ...] = ()
         self.path: Path | None = None
+        self._stamp: tuple[int, int] | None = None
         self.policy: Any = model.policy if isinstance(model, BaseAlgorithm) else model
         self._kind = kind_of(self.policy, self.name)
         self.remembers = self._kind == "recurrent"
         self.view_space = _checked_view_space(self.policy.observation_space, self.name)
         self.action_space: Space = checked_action_space(self.policy.action_space, self.name)
         self.normalize = self._checked_statistics(model, normalize)
-        self._greedy = deterministic
+        self._greedy = bool(deterministic)
         self._temperature = self._checked_temperature(temperature)
         self._noise = self._checked_noise(noise)
+        # As they were given: a default, given as an argument, may be refused.
+        self._given = {
+            "temperature": None if temperature is None else self._temperature,
+            "noise": self._noise,
+        }
         self._masks = self._checked_masks(action_masks)
 
     @classmethod
@@ -116,38 +121,42 @@ class SB3ViewPolicy:
             path: The zip, with or without `.zip`, or the folder.
             normalize: See above; None: `vecnormalize.pkl` beside the zip, if it is there.
             device: Where its network computes, "auto": on a GPU if there is one.
-            **arguments: The others, see above; default name: the file's, or the folder's.
+            **arguments: The others, see above; defaults: what `copy_to` wrote there, if it did; or else
+                for the name the file's, or the folder's.
 
         Raises:
             InvalidInputError: No such zip, one of something else, or a policy of an unknown kind.
         """
         path = sb3_zip.find_zip(path)
+        stamp = sb3_copies.stamp(path)
         policy = sb3_zip.read_policy(path, device)
+        settings = {"name": sb3_zip.policy_name(path), **sb3_copies.read(path)}
+        normalised = settings.pop("normalize", True)
         beside = path.with_name(sb3_zip.STATISTICS)
-        found = normalize is None and beside.is_file()
+        found = normalize is None and normalised and beside.is_file()
         if found:
             normalize = sb3_zip.read_statistics(beside)
-        loaded = cls(
-            policy, normalize=normalize, **{"name": sb3_zip.policy_name(path), **arguments}
-        )
-        loaded.path = path
+        loaded = cls(policy, normalize=normalize, **{**settings, **arguments})
+        loaded.path, loaded._stamp = path, stamp
         if found and loaded.normalize is not None:
             loaded.notes += (f"Views are normalised by {beside}.",)
         return loaded
 
     def copy_to(self, folder: str | os.PathLike[str]) -> bool:
-        """Copies the zip that it was loaded from into a folder, with its statistics; False if none."""
-        if self.path is None or not self.path.is_file():
+        """Writes it into a folder, from which `load` makes one that answers the same.
+
+        Returns:
+            False, and nothing is written, if that cannot be: it was not loaded from a zip, the zip has
+            gone or was written anew since, or action masks, which are a function, belong to it.
+
+        Raises:
+            InvalidInputError, RunFailedError: The folder or a file cannot be written.
+        """
+        changed = self.path is None or sb3_copies.stamp(self.path) != self._stamp
+        if self.path is None or changed or self._masks is not None:
             return False
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        target = Path(folder) / sb3_zip.MODEL
-        if self.path.resolve() == target.resolve():
-            return True
-        shutil.copyfile(self.path, target)
-        statistics = self.path.with_name(sb3_zip.STATISTICS)
-        if self.normalize is not None and statistics.is_file():
-            shutil.copyfile(statistics, target.with_name(sb3_zip.STATISTICS))
-        return True
+        settings = {"name": self.name, "deterministic": self._greedy, **self._given}
+        return sb3_copies.write(Path(folder), self.path, self.normalize, settings)
 
     def follow(self, views: Views, starts: Starts, memory: Any = None) -> tuple[FloatArray, Any]:
         """Answers along rollouts, see `ViewPolicy.follow`.

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
-from stable_baselines3.common.logger import KVWriter
+from stable_baselines3.common.logger import KVWriter, Logger
 
 from imm_rl.runs import PROGRESS, RunFolder
 from imm_rl.tensorboard import CurveWriter, remove_curves
@@ -66,3 +66,20 @@ class RunCurves(KVWriter):
     def close(self) -> None:
         """Writes what is left of the events."""
         self._events.close()
+
+
+def pending(logger: Logger) -> dict[str, tuple[float, int]]:
+    """What a logger was told since its last row, JSON-able: by tag a number, and of how many the mean."""
+    values: Mapping[str, Any] = logger.name_to_value
+    return {
+        tag: (float(value), logger.name_to_count.get(tag, 0))
+        for tag, value in values.items()
+        if isinstance(value, (int, float, np.number))
+    }
+
+
+def restore_pending(logger: Logger, told: Mapping[str, tuple[float, int]]) -> None:
+    """Puts a new logger where `pending` says, so that the row after a stop is of all its updates."""
+    for tag, (value, count) in told.items():
+        logger.record(tag, value)
+        logger.name_to_count[tag] = count

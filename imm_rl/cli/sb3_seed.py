@@ -14,7 +14,7 @@ from imm_rl.cli.clock import read_seconds, write_seconds
 from imm_rl.cli.console import Console, Progress
 from imm_rl.cli.environments import is_tabular
 from imm_rl.cli.sb3_checkpoint import load_checkpoint, save_checkpoint
-from imm_rl.cli.sb3_curves import RunCurves
+from imm_rl.cli.sb3_curves import RunCurves, pending, restore_pending
 from imm_rl.cli.sb3_keeper import Keeper, StoppedError, check_finite
 from imm_rl.cli.sb3_model import (
     episode_returns,
@@ -88,7 +88,8 @@ class SeedTraining:
             eval_env = self._evaluation_env(stack)
 
             def save() -> None:
-                kept = {"rows": curves.rows, "curve": keeper.curve}
+                told = pending(agent.logger)
+                kept = {"rows": curves.rows, "curve": keeper.curve, "pending": told}
                 save_checkpoint(agent, folder.checkpoint, self._identity, kept)
                 write_seconds(folder, seconds_before + time.perf_counter() - started)
 
@@ -103,6 +104,7 @@ class SeedTraining:
                 save=save,
             )
             agent.set_logger(Logger(str(folder.path), [curves]))
+            restore_pending(agent.logger, record.get("pending", {}))
             try:
                 self._learn(keeper)
             except StoppedError:

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from imm_rl.agents.sb3_settings import AGENTS, MATCHING, agents_with, setting_names
+from imm_rl.agents.sb3_settings import (
+    AGENTS,
+    MATCHING,
+    agents_with,
+    completions_unused,
+    setting_names,
+)
 from imm_rl.cli.environments import is_tabular
 from imm_rl.errors import InvalidInputError, unknown_name
 
@@ -120,10 +126,7 @@ def refuse_misfits(
     completions = getattr(settings, "completions", None)
     if is_tabular(pair):
         if completions is not None:
-            raise InvalidInputError(
-                f"completions are for environments without a model, and {pair.name} has one: its beliefs "
-                "say what a context may stand for. Leave completions out."
-            )
+            raise completions_unused(pair.name)
         if agent != "reinforce":
             _refuse_endless(pair, settings.gamma)
         return
@@ -140,11 +143,15 @@ def refuse_misfits(
         from imm_rl.agents.neighbours import parse_completions
 
         parse_completions(completions)
-    if restricted != "none" and getattr(pair, "features", None) is None:
+    if restricted == "none":
+        return
+    features = getattr(pair, "features", None)
+    if features is None:
         raise InvalidInputError(
             f"the restricted policy {restricted!r} sees a part of {pair.name}, and nothing says which. "
             "Give --observe the indices of what it sees, such as --observe 2,3."
         )
+    features.check_hides()
 
 
 def _refuse_endless(pair: Any, gamma: float | None) -> None:

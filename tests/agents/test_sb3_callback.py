@@ -12,6 +12,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 import imm_rl
 from imm_rl.agents.restricted.memoryless import MemorylessPolicy
+from imm_rl.errors import RunFailedError
 
 TAGS = {"loss", "lambda", "kl", "naive_kl", "agreement", "grad_cosine", "grad_share", "weight"}
 SMALL = {"policy_kwargs": {"net_arch": [16]}, "device": "cpu"}
@@ -173,8 +174,8 @@ def test_step_differs_from_the_plain_one_by_the_gradient_of_the_term(grid, limit
 def counting(callback):
     """How often the term is computed."""
     calls = []
-    renew = callback._renew
-    callback._renew = lambda optimizer: (calls.append(1), renew(optimizer))[1]
+    renew = callback._gradient.renew
+    callback._gradient.renew = lambda *given: (calls.append(1), renew(*given))[1]
     return calls
 
 
@@ -337,6 +338,58 @@ def test_state_goes_on_where_it_was(kind, make, grid, cartpole):
         return parameters(model.learn(128, callback=matching, reset_num_timesteps=False))
 
     assert torch.equal(run(resume=False), run(resume=True))
+
+
+class Stop(BaseCallback):
+    """Ends `learn` within a rollout."""
+
+    def _on_step(self):
+        return self.n_calls % 21 != 0
+
+
+@pytest.mark.parametrize("name", ["cheese", "4x4"])
+@pytest.mark.parametrize("gap", ["stopped within a rollout", "trained without the callback"])
+def test_episodes_whose_beginning_was_not_followed_are_left_out(name, gap):
+    """No belief is carried over what was not seen: the filter would call it impossible."""
+    pair = imm_rl.make(name, max_steps=11)
+    matching = imm_rl.IMMCallback(pair, "qmdp", imm_lambda=1, context_weight="uniform")
+    model = ppo(pair.sb3_vector(4))
+    for seed in range(4):
+        model.learn(128, callback=matching, reset_num_timesteps=False)
+        between = [matching, Stop()] if gap.startswith("stopped") else None
+        model.learn(128 + seed, callback=between, reset_num_timesteps=False)
+    model.learn(128, callback=matching, reset_num_timesteps=False)
+    contexts = matching._matcher._contexts
+    starts = np.isclose(contexts.beliefs, pair.model.initial).all(axis=-1)
+    assert contexts.weights.size
+    assert not starts.all()
+
+
+def test_state_of_other_numbers_of_environments_is_taken_as_far_as_it_goes():
+    pair = imm_rl.make("tiger")
+    first = imm_rl.IMMCallback(pair, "qmdp", imm_lambda=1, context_weight="uniform")
+    trained(ppo, pair.sb3_vector(4), first, steps=128)
+    second = imm_rl.IMMCallback(pair, "qmdp", imm_lambda=1, context_weight="uniform")
+    second.restore(first.state())
+    trained(ppo, pair.sb3_vector(2), second, steps=128)
+
+
+def test_gradient_that_is_not_finite_ends_the_training_with_one_error(grid):
+    matching = imm_rl.IMMCallback(grid, column_policy(grid), imm_lambda=1)
+    model = ppo(grid.sb3_vector(4))
+
+    class Break(BaseCallback):
+        def _on_step(self):
+            return True
+
+        def _on_rollout_end(self):
+            term = matching._matcher.term
+            matching._matcher.term = lambda *given: (
+                lambda t: t._replace(loss=t.loss * float("inf"))
+            )(term(*given))
+
+    with pytest.raises(RunFailedError, match="gradient of the matching term is not finite"):
+        model.learn(256, callback=[matching, Break()])
 
 
 def test_vec_normalize_of_hidden_features_shows_the_restricted_policy_plain_views(cartpole):

@@ -456,6 +456,93 @@ def test_statistics_beside_the_zip_are_loaded_said_and_left_as_they_are(tmp_path
     assert np.abs(without.follow(views, starts)[0] - plain).max() > 1e-2
 
 
+def same_after_copying(policy, folder):
+    """Copies it twice, the second time from the copy, and compares the answers."""
+    views, starts = rollout_of()
+    wanted, _ = policy.follow(views, starts)
+    for i in range(2):
+        assert policy.copy_to(folder / f"copy-{i}")
+        copied = SB3ViewPolicy.load(folder / f"copy-{i}")
+        np.testing.assert_array_equal(copied.follow(views, starts)[0], wanted)
+        assert copied.name == policy.name
+        assert copied.copy_to(folder / f"copy-{i}"), "onto itself"
+        policy = copied
+    return wanted
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "space", "given"),
+    [
+        (PPO, THREE, {"temperature": 0.1}),
+        (DQN, THREE, {"temperature": 0.1}),
+        (A2C, THREE, {"deterministic": True, "name": "sure"}),
+        (SAC, BOX, {"deterministic": True, "noise": 0.3}),
+        (TD3, BOX, {"noise": np.float32(0.3)}),
+        (PPO, BOX, {}),
+        (RecurrentPPO, THREE, {}),
+    ],
+)
+def test_copy_answers_the_same(tmp_path, algorithm, space, given):
+    stirred(model_of(algorithm, space)).save(tmp_path / "model")
+    wanted = same_after_copying(SB3ViewPolicy.load(tmp_path / "model", **given), tmp_path)
+    if given:
+        plain, _ = SB3ViewPolicy.load(tmp_path / "model").follow(*rollout_of())
+        assert np.abs(plain - wanted).max() > 1e-3, "the settings change the answers"
+
+
+def test_copy_keeps_the_statistics_that_are_used_and_no_others(tmp_path):
+    _, env = normalised_model(tmp_path)
+    other = VecNormalize(DummyVecEnv([Noise]))
+    other.obs_rms.mean = np.array([3.0, 0.0])
+    answers = [
+        same_after_copying(SB3ViewPolicy.load(tmp_path, normalize=normalize), tmp_path)
+        for normalize in (None, env, other, False)  # each over the copy of the one before
+    ]
+    np.testing.assert_array_equal(answers[0], answers[1])
+    assert np.abs(answers[1] - answers[2]).max() > 1e-2
+    assert np.abs(answers[2] - answers[3]).max() > 1e-2
+    again = SB3ViewPolicy.load(tmp_path / "copy-1", normalize=env, temperature=0.5, name="mine")
+    assert (again.name, again.normalize) == ("mine", env)
+
+
+def test_what_cannot_be_written_down_is_not_copied(tmp_path):
+    masking = model_of(MaskablePPO)
+    masking.save(tmp_path / "masking")
+    assert not SB3ViewPolicy(masking).copy_to(tmp_path / "copy")
+    policy = SB3ViewPolicy.load(tmp_path / "masking", action_masks=masked)
+    assert not policy.copy_to(tmp_path / "copy")
+    _, env = normalised_model(tmp_path)
+    env.clip_obs = Unpickled(10.0)
+    assert not SB3ViewPolicy.load(tmp_path, normalize=env).copy_to(tmp_path / "copy")
+    policy = SB3ViewPolicy.load(tmp_path / "masking")
+    model_of(A2C).save(tmp_path / "masking")  # over the zip: it holds another policy now
+    assert not policy.copy_to(tmp_path / "copy")
+    (tmp_path / "masking.zip").unlink()
+    assert not policy.copy_to(tmp_path / "copy")
+    assert not (tmp_path / "copy").exists()
+
+
+class Unpickled(float):
+    def __reduce__(self):
+        raise TypeError("it cannot be pickled")
+
+
+def test_damaged_settings_of_a_copy_are_refused(tmp_path):
+    normalised_model(tmp_path)
+    folder = tmp_path / "copy"
+    SB3ViewPolicy.load(tmp_path).copy_to(folder)
+    (folder / "vecnormalize.pkl").unlink()
+    with pytest.raises(InvalidInputError, match="vecnormalize.pkl is not beside it"):
+        SB3ViewPolicy.load(folder)
+    for text, message in (("{", "cannot be read"), ('{"name": 3}', "must say name, deterministic")):
+        (folder / "view_policy.json").write_text(text)
+        with pytest.raises(InvalidInputError, match=message):
+            SB3ViewPolicy.load(folder)
+    (tmp_path / "file").touch()
+    with pytest.raises(InvalidInputError, match="cannot be made"):
+        SB3ViewPolicy.load(tmp_path).copy_to(tmp_path / "file" / "copy")
+
+
 def test_statistics_of_rewards_alone_change_no_views(tmp_path):
     model, env = normalised_model(tmp_path)
     env.norm_obs = False

@@ -153,6 +153,32 @@ def test_tabular_pair_refuses_an_algorithm_with_other_actions_or_states():
     refused(model, callback, r"observes Box.* and a state of tiger is none of its observations")
 
 
+def test_tabular_pair_refuses_an_algorithm_that_trains_on_another_model():
+    tiger, other = imm_rl.make("tiger"), imm_rl.make("tiger", accuracy=0.6)
+    renamed = imm_rl.EnvPair("renamed", other.model)
+    for trained, shown in ((other, r"tiger \(tiger\(accuracy=0.6\)\)"), (renamed, "renamed")):
+        for env in (trained.sb3_vector(2), DummyVecEnv([trained.mdp])):
+            model = A2C("MlpPolicy", env, device="cpu")
+            refused(
+                model, IMMCallback(tiger), f"trained on {shown}, and the model .*of tiger, is anot"
+            )
+    model = A2C("MlpPolicy", tiger.sb3_vector(2), device="cpu")
+    again = imm_rl.EnvPair("again", imm_rl.make("tiger").model)
+    assert model.learn(20, callback=IMMCallback(again)).num_timesteps == 20
+
+
+@pytest.mark.parametrize("observe", [[0, 1, 2], [2, 0, 1]])
+def test_features_that_hide_nothing_are_refused(observe):
+    message = (
+        r"observe names all 3 features of Box.*nothing is hidden.*Leave out what it does not see"
+    )
+    with pytest.raises(InvalidInputError, match=message):
+        IMMCallback(Drawn(), even, observe=observe)
+    with pytest.raises(InvalidInputError, match=message):
+        IMMCallback(FeaturePair("drawn", lambda render_mode=None: Drawn(), observe=observe), even)
+    IMMCallback(Drawn(), even, observe=lambda x: x)  # what a function hides is not known
+
+
 def test_tabular_pair_refuses_an_algorithm_that_sees_the_restricted_view():
     tiger = imm_rl.make("tiger")
     for env in (tiger.sb3_vector(2, view="pomdp"), DummyVecEnv([tiger.pomdp])):

@@ -11,6 +11,7 @@ from stable_baselines3.common.vec_env import (
     VecFrameStack,
     VecMonitor,
     VecNormalize,
+    VecTransposeImage,
 )
 
 import imm_rl
@@ -67,12 +68,12 @@ class Tape(VecEnvWrapper):
 class Reading(BaseCallback):
     """Reads every rollout as IMMCallback does."""
 
-    def __init__(self):
+    def __init__(self, space=None):
         super().__init__()
-        self.rollouts, self.seen = [], []
+        self.rollouts, self.seen, self.space = [], [], space
 
     def _on_training_start(self):
-        self.reader = RolloutReader(self.model)
+        self.reader = RolloutReader(self.model, self.space)
         self.first = self.reader.first()
 
     def _on_rollout_start(self):
@@ -182,6 +183,79 @@ def test_reader_under_normalised_stacks_gives_stacks():
 def test_reader_gives_what_the_policy_saw_of_stacks_alone():
     tape, _, reading = read(lambda env: VecFrameStack(env, 2))
     np.testing.assert_array_equal(reading.rollouts[1].observations[..., 2:], plain(tape)[T : 2 * T])
+
+
+IMAGE = spaces.Box(0, 255, (36, 37, 3), dtype=np.uint8)  # SB3's network takes no less than 36
+IN_DICT = spaces.Dict(image=IMAGE, n=LINE)
+
+
+class Screen(Count):
+    """The count as an image with its channels last, alone or beside a plain number."""
+
+    def shown(self):
+        image = (np.arange(36 * 37 * 3) % 199 + self.n).astype(np.uint8).reshape(IMAGE.shape)
+        if self.observation_space == IMAGE:
+            return image
+        return {"image": image, "n": np.array([self.n, self.t], dtype=np.float32)}
+
+
+def parts(observations):
+    return observations if isinstance(observations, dict) else {"image": observations}
+
+
+@pytest.mark.parametrize(
+    ("space", "wrap"),
+    [
+        (IMAGE, lambda env: env),
+        (IMAGE, VecMonitor),
+        (IMAGE, lambda env: VecNormalize(VecTransposeImage(VecMonitor(env)), norm_obs=False)),
+        (IN_DICT, lambda env: env),
+        (IN_DICT, lambda env: VecNormalize(env, norm_obs_keys=["n"])),
+    ],
+    ids=["sb3", "monitored", "by-hand", "dict", "normalised-dict"],
+)
+def test_reader_turns_images_back(space, wrap):
+    tape = Tape(DummyVecEnv([lambda: Screen(space)] * E))
+    policy = "MultiInputPolicy" if space is IN_DICT else "MlpPolicy"
+    model = A2C(policy, wrap(tape), n_steps=T, seed=0, device="cpu")
+    assert model.observation_space != space  # SB3 transposes
+    reading = Reading(space)
+    saw = []
+    model.policy.register_forward_pre_hook(lambda _, inputs: saw.append(inputs[0]))
+    model.learn(T * E, callback=reading)
+    (steps,), (seen,) = reading.rollouts, reading.seen
+    for key in parts(tape.given[0]):
+        given = plain(tape, key if space is IN_DICT else None)
+        np.testing.assert_array_equal(parts(reading.first)[key], given[0])
+        np.testing.assert_array_equal(parts(steps.observations)[key], given[:T])
+        np.testing.assert_array_equal(parts(steps.next_observations)[key], given[T])
+    policy_saw = np.stack([parts(given)["image"].numpy() for given in saw])
+    np.testing.assert_array_equal(parts(seen)["image"], policy_saw)
+
+
+@pytest.mark.parametrize("space", [None, IN_DICT], ids=["own", "other"])
+def test_reader_leaves_images_of_another_space_as_the_policy_sees_them(space):
+    model = A2C("MlpPolicy", DummyVecEnv([lambda: Screen(IMAGE)] * E), n_steps=T, device="cpu")
+    reading = Reading(space)
+    model.learn(T * E, callback=reading)
+    assert reading.rollouts[0].observations.shape == (T, E, 3, 36, 37)
+    np.testing.assert_array_equal(reading.seen[0], reading.rollouts[0].observations)
+
+
+@pytest.mark.parametrize("by_hand", [False, True])
+def test_matching_on_images_goes_by_the_environment_or_by_the_wrapper_as_it_was_given(by_hand):
+    env = DummyVecEnv([lambda: Screen(IMAGE)] * E)
+    env = VecTransposeImage(env) if by_hand else env
+    asked = []
+
+    def restricted(views):
+        asked.append(views.copy())
+        return np.full((len(views), 2), 0.5)
+
+    callback = IMMCallback(env, restricted, observe=[1, 5])  # of 0, 1, 2, ...: row by row
+    A2C("MlpPolicy", env, n_steps=T, seed=0, device="cpu").learn(T * E, callback=callback)
+    assert asked[0].tolist() == [[3, 15] if by_hand else [1, 5]] * E
+    np.testing.assert_array_equal(asked[1] - asked[0][0], np.arange(T).repeat(E)[:, None] + [0, 0])
 
 
 def test_reader_refuses_a_wrapper_that_changes_what_is_normalised():

@@ -1,3 +1,6 @@
+import tracemalloc
+from types import SimpleNamespace
+
 import gymnasium
 import numpy as np
 import pytest
@@ -57,8 +60,36 @@ def test_codec_keeps_the_leading_shape_also_where_it_is_one(pair, n, shape):
 def test_codec_of_one_hot_observations_needs_no_table(pair, n):
     codec = StateCodec(pair, spaces.Box(0, 1, (n,), dtype=np.uint8))
     assert codec.table.dtype == np.uint8
-    np.testing.assert_array_equal(codec.table, np.eye(n))
+    rows = np.random.default_rng(0).permutation(n)
+    np.testing.assert_array_equal(codec.table[rows], np.eye(n)[rows])
+    np.testing.assert_array_equal(codec.table[rows.reshape(4, -1)], np.eye(n)[rows.reshape(4, -1)])
     np.testing.assert_array_equal(codec.states(np.eye(n)[[4, 0]]), [4, 0])
+
+
+@pytest.mark.parametrize("values", [{}, {3: 1, 5: 1}, {3: 2}, {3: 1, 5: 0.5}, {0: np.nan, 3: 1}])
+def test_codec_refuses_rows_that_are_not_one_hot(pair, n, values):
+    row = np.zeros((2, n))
+    row[0, 1] = 1
+    for place, value in values.items():
+        row[1, place] = value
+    with pytest.raises(
+        InvalidInputError, match=r"shows \[.*\.\.\.\], which is the observation of no"
+    ):
+        StateCodec(pair, box(n)).states(row)
+
+
+def test_codec_of_one_hot_observations_of_many_states_is_small():
+    n = 12_545
+    large = SimpleNamespace(name="large", model=SimpleNamespace(n_states=n))
+    tracemalloc.start()
+    try:
+        codec = StateCodec(large, box(n))
+        states = np.array([[12_544, 0], [7, 3]])
+        np.testing.assert_array_equal(codec.states(codec.table[states]), states)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 5e6
 
 
 def test_codec_takes_a_table_and_a_function_alike(pair, n):

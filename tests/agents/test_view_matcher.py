@@ -92,7 +92,13 @@ def matcher_of(completions=None, policy=None, *, actions=TWO, observe=(0,), batc
         policy = FunctionPolicy(by_first if actions == TWO else normal, features.space, actions)
     completions = Nearest(4) if completions is None else completions
     return ViewMatcher(
-        features, policy, completions, action_space=actions, batch_size=batch_size, seed=seed
+        features,
+        policy,
+        completions,
+        action_space=actions,
+        batch_size=batch_size,
+        n_envs=E,
+        seed=seed,
     )
 
 
@@ -127,7 +133,7 @@ class Remembering:
 def test_term_is_the_formula_over_the_nearest_states(model):
     matcher, steps = matcher_of(Nearest(3)), steps_of(0)
     assert not matcher.ready
-    matcher.follow(steps)
+    matcher.follow(steps, continues=True)
     assert matcher.ready
     assert matcher.weight == 1.0
     rows = steps.observations.reshape(-1, 3)
@@ -140,7 +146,7 @@ def test_term_is_the_formula_over_the_nearest_states(model):
 
 def test_term_is_of_at_most_batch_size_states_and_of_others_each_time(model):
     matcher = matcher_of(batch_size=4)
-    matcher.follow(steps_of(0, n_steps=20))
+    matcher.follow(steps_of(0, n_steps=20), continues=True)
     losses = {loss_of(matcher.term(model.policy, RolloutReader(model))) for _ in range(8)}
     assert len(losses) == 8
 
@@ -150,7 +156,7 @@ def test_term_draws_no_shared_random_number_and_leaves_gradients_alone(model):
     torch.manual_seed(0)
     np.random.seed(0)  # noqa: NPY002
     before = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
-    matcher.follow(steps_of(0))
+    matcher.follow(steps_of(0), continues=True)
     matcher.term(model.policy, RolloutReader(model))
     assert torch.equal(torch.get_rng_state(), before[0])
     np.testing.assert_array_equal(np.random.get_state()[1], before[1])  # noqa: NPY002
@@ -161,14 +167,14 @@ def test_follow_remembers_the_last_states_of_short_rollouts(monkeypatch):
     monkeypatch.setattr(view_matcher, "MEMORY", 24)
     matcher, rollouts = matcher_of(), [steps_of(seed) for seed in range(4)]
     for i, steps in enumerate(rollouts):
-        matcher.follow(steps)
+        matcher.follow(steps, continues=True)
         met = np.concatenate([s.observations.reshape(-1, 3) for s in rollouts[: i + 1]])[-24:]
         state = matcher.state()
         np.testing.assert_array_equal(state["observations/"], met)
         np.testing.assert_array_equal(state["views"], met[:, :1])
         np.testing.assert_allclose(state["answers"], by_first(met), rtol=1e-12)
     long = steps_of(9, n_steps=20)
-    matcher.follow(long)  # longer than the memory: all of it
+    matcher.follow(long, continues=True)  # longer than the memory: all of it
     np.testing.assert_array_equal(
         matcher.state()["observations/"], long.observations.reshape(-1, 3)
     )
@@ -218,7 +224,7 @@ def hidden_grid(views, rng):
 
 def test_a_sampler_completes_views_with_what_it_gives(model):
     matcher, steps = matcher_of(hidden_grid), steps_of(0)
-    matcher.follow(steps)
+    matcher.follow(steps, continues=True)
     rows = steps.observations.reshape(-1, 3)
     full = hidden_grid(rows[:, :1].copy(), None)
     induced = probs_at(model, full).mean(axis=1)
@@ -237,7 +243,7 @@ def test_a_sampler_draws_from_the_generator_that_it_is_given(model):
     losses = []
     for seed in (4, 4, 5):
         matcher = matcher_of(noisy, seed=seed)
-        matcher.follow(steps_of(0))
+        matcher.follow(steps_of(0), continues=True)
         losses.append(loss_of(matcher.term(model.policy, RolloutReader(model))))
     assert losses[0] == losses[1] != losses[2]
 
@@ -278,7 +284,7 @@ def test_a_sampler_draws_from_the_generator_that_it_is_given(model):
 )
 def test_a_sampler_is_refused_where_it_gives_no_full_observations(model, answer, message):
     matcher = matcher_of(answer)
-    matcher.follow(steps_of(0))
+    matcher.follow(steps_of(0), continues=True)
     with pytest.raises(InvalidInputError, match=message):
         matcher.term(model.policy, RolloutReader(model))
 
@@ -297,9 +303,15 @@ def test_a_sampler_of_dict_observations_gives_every_key():
 
     def term(drawn):
         matcher = ViewMatcher(
-            features, policy, lambda v, rng: drawn, action_space=TWO, batch_size=99, seed=0
+            features,
+            policy,
+            lambda v, rng: drawn,
+            action_space=TWO,
+            batch_size=99,
+            n_envs=E,
+            seed=0,
         )
-        matcher.follow(steps)
+        matcher.follow(steps, continues=True)
         return matcher.term(model.policy, RolloutReader(model))
 
     hidden, lamp = np.zeros((10, 3, 2)), np.ones((10, 3), int)
@@ -315,11 +327,11 @@ def test_a_sampler_of_dict_observations_gives_every_key():
 def test_a_sampler_is_refused_where_actions_are_masked(model):
     allowed = np.ones((T, E, 2), dtype=bool)
     matcher = matcher_of(hidden_grid)
-    matcher.follow(steps_of(0, masks=allowed))
+    matcher.follow(steps_of(0, masks=allowed), continues=True)
     assert matcher.term(model.policy, RolloutReader(model)) is not None
     allowed[2, 1, 0] = False
     with pytest.raises(InvalidInputError, match="which actions are allowed .* is not known"):
-        matcher.follow(steps_of(1, masks=allowed))
+        matcher.follow(steps_of(1, masks=allowed), continues=True)
 
 
 def test_masks_go_with_the_states_that_they_were_met_at():
@@ -328,12 +340,12 @@ def test_masks_go_with_the_states_that_they_were_met_at():
     masks.reshape(-1, 2)[np.arange(T * E), np.arange(T * E) % 2] = True
     masks[2:4] = True
     matcher, steps = matcher_of(Nearest(3), batch_size=6), steps_of(0, masks=masks)
-    matcher.follow(steps_of(1, masks=np.ones((T, E, 2), dtype=bool)))
-    matcher.follow(steps)
+    matcher.follow(steps_of(1, masks=np.ones((T, E, 2), dtype=bool)), continues=True)
+    matcher.follow(steps, continues=True)
     state = matcher.state()
     np.testing.assert_array_equal(state["masks"][T * E :], masks.reshape(-1, 2))
     matcher = matcher_of(Nearest(3))
-    matcher.follow(steps)
+    matcher.follow(steps, continues=True)
     rows, allowed = steps.observations.reshape(-1, 3), masks.reshape(-1, 2)
     near = np.abs(rows[:, None, 0] - rows[None, :, 0]).argsort(axis=1)[:, :3]
     q = probs_at(model, rows) * allowed
@@ -355,7 +367,7 @@ def test_a_policy_that_remembers_is_matched_among_states_of_near_views_and_answe
     steps = steps_of(0, n_steps=8, starts=starts)
     steps.observations[0, :, 0] = [3.0, -3.0]
     steps.observations[1:, :, 0] *= 0.01
-    matcher.follow(steps)
+    matcher.follow(steps, continues=True)
     term = matcher.term(model.policy, RolloutReader(model))
     rows = steps.observations.reshape(-1, 3)
     answers = np.tile(by_first(np.array([[3.0], [-3.0]])), (8, 1))
@@ -372,16 +384,32 @@ def test_a_policy_that_remembers_goes_on_over_rollout_ends_and_begins_anew_at_st
     features = Features(FULL, [0])
     matcher = matcher_of(policy=Remembering(features.space))
     first = steps_of(0, starts=np.array([[True] * E] + [[False] * E] * (T - 1)))
-    matcher.follow(first)
-    matcher.follow(steps_of(1))
+    matcher.follow(first, continues=True)
+    matcher.follow(
+        steps_of(1)._replace(next_starts=np.array([True, False])),  # the first one's episode ends
+        continues=True,
+    )
     goes_on = matcher.state()["answers"][-T * E :]
     begun = np.tile(by_first(first.observations[0]), (T, 1))
     np.testing.assert_allclose(goes_on, begun)
     again = steps_of(2, starts=np.array([[True, False]] + [[False] * E] * (T - 1)))
-    matcher.follow(again)  # the first environment was reset, the other was not
+    matcher.follow(again, continues=True)
     answers = matcher.state()["answers"][-T * E :].reshape(T, E, 2)
     np.testing.assert_allclose(answers[:, 0], np.tile(by_first(again.observations[0])[:1], (T, 1)))
     np.testing.assert_allclose(answers[:, 1], begun[1::2])
+
+
+def test_a_policy_that_remembers_is_not_matched_in_episodes_whose_beginning_it_did_not_see():
+    features = Features(FULL, [0])
+    matcher = matcher_of(policy=Remembering(features.space))
+    matcher.follow(steps_of(0, starts=np.ones((T, E), dtype=bool)), continues=True)
+    kept = len(matcher.state()["answers"])
+    matcher.follow(steps_of(1), continues=False)  # what came before it was not followed
+    assert len(matcher.state()["answers"]) == kept
+    starts = np.zeros((T, E), dtype=bool)
+    starts[2, 0] = True
+    matcher.follow(steps_of(2, starts=starts), continues=True)
+    assert len(matcher.state()["answers"]) == kept + T - 2  # of the first copy, from its start on
 
 
 def test_a_policy_that_remembers_is_refused_with_equal_completions():
@@ -395,7 +423,7 @@ def test_a_policy_that_remembers_is_refused_with_equal_completions():
 def test_equal_completions_are_states_of_the_same_view(model):
     matcher, steps = matcher_of(Equal()), steps_of(0, n_steps=10)
     steps.observations[..., 0] = np.arange(20).reshape(10, 2) % 3
-    matcher.follow(steps)
+    matcher.follow(steps, continues=True)
     rows = steps.observations.reshape(-1, 3)
     q = probs_at(model, rows)
     induced = np.stack([q[rows[:, 0] == view].mean(axis=0) for view in rows[:, 0]])
@@ -479,7 +507,7 @@ def test_restore_gives_the_same_next_terms_exactly(kind):
     first = made(seed=4)
     begun = np.array([[True] * E] + [[False] * E] * (T - 1))
     for i in range(3):
-        first.follow(steps_of(i, starts=begun if i == 0 else None))
+        first.follow(steps_of(i, starts=begun if i == 0 else None), continues=True)
         first.term(model.policy, reader)
     file = io.BytesIO()
     np.savez(file, **first.state())
@@ -490,8 +518,8 @@ def test_restore_gives_the_same_next_terms_exactly(kind):
     for i in range(3):
         both = [matcher.term(model.policy, reader) for matcher in (first, second)]
         assert loss_of(both[0]) == loss_of(both[1])
-        first.follow(steps_of(10 + i))
-        second.follow(steps_of(10 + i))
+        first.follow(steps_of(10 + i), continues=True)
+        second.follow(steps_of(10 + i), continues=True)
     states = first.state(), second.state()
     assert states[0].keys() == states[1].keys()
     for name, array in states[0].items():
@@ -503,6 +531,6 @@ def test_restore_of_a_matcher_that_has_followed_nothing(model):
     second.restore(first.state())
     assert not second.ready
     for matcher in (first, second):
-        matcher.follow(steps_of(0))
+        matcher.follow(steps_of(0), continues=True)
     terms = [m.term(model.policy, RolloutReader(model)) for m in (first, second)]
     assert loss_of(terms[0]) == loss_of(terms[1])

@@ -90,6 +90,10 @@ MISTAKES = [
     ("train --env 'CartPole-v1(observe=[2])' --observe 3", "observe must be given once"),
     ("train --env CartPole-v1 --view restricted", "--observe 2,3"),
     ("train --env CartPole-v1 --restricted m.zip", "Give --observe the indices of what it sees"),
+    (
+        "train --env CartPole-v1 --observe 0,1,2,3 --restricted garbage.zip",
+        "observe names all 4 features",
+    ),
     ("train --env CartPole-v1 --observe 2,3 --restricted pomdp", "is solved from a model"),
     ("train --env CartPole-v1 --observe 2,3 --restricted m.zip", "no restricted policy 'm.zip'"),
     ("train --env CartPole-v1 --observe 2,3 --restricted garbage.zip", "is no zip of stable"),

@@ -12,6 +12,8 @@ from stable_baselines3 import A2C, PPO
 from stable_baselines3.common.utils import get_parameters_by_name
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+import imm_rl.agents.sb3
+from imm_rl.cli import sb3_keeper
 from imm_rl.cli.console import Progress
 
 Command = Callable[..., Any]
@@ -97,6 +99,31 @@ def test_resume_ends_where_an_uninterrupted_run_ends(
     assert (folder / "progress.csv").read_bytes() == (whole / "progress.csv").read_bytes()
     accumulator = EventAccumulator(str(folder)).Reload()
     assert [e.step for e in accumulator.Scalars("eval/mean_reward")] == [40, 80, 120]
+
+
+@pytest.mark.parametrize("agent", ["ppo", "a2c"])
+def test_resume_logs_means_over_updates_of_before_the_stop_as_well(
+    interrupted: Callable[..., Any],
+    imm_rl_command: Command,
+    tiny_ppo: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    agent: str,
+) -> None:
+    monkeypatch.setattr(sb3_keeper, "LOG_POINTS", 1)  # rows with evaluations, each second update
+    monkeypatch.setattr(imm_rl.agents.sb3, "MEASURE_EVERY", 1)
+    tiny = [*tiny_ppo[:8], *tiny_ppo[12:]] if agent == "a2c" else tiny_ppo
+    words = ["--env", TIGER, "--agent", agent, "--seeds", "3", *tiny]
+    folder, stopped = interrupted(3, *words)
+    rows = (folder / "progress.csv").read_text().splitlines()
+    imm_rl_command("train", "--resume", folder)
+    imm_rl_command("train", "--logdir", tmp_path, *words)
+
+    whole = folder.with_name(folder.name.removesuffix("-1") + "-2")
+    assert (stopped.code, len(rows)) == (130, 2)  # the header, and the row before the stop
+    found, expected = ((f / "progress.csv").read_text() for f in (folder, whole))
+    assert "imm/loss" in expected
+    assert found == expected
 
 
 def test_resume_begins_new_episodes_where_an_environment_cannot_be_stored(

@@ -1,0 +1,99 @@
+"""`TermGradient`: the gradient of the matching term, held for some steps of an optimizer.
+
+`sb3.IMMCallback` computes it, measures it against the algorithm's own gradient, and adds λ times it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from imm_rl.agents.sb3_policies import evaluation_mode
+from imm_rl.agents.sb3_term import PolicyTerm
+from imm_rl.errors import RunFailedError
+
+
+class TermGradient:
+    """One gradient, used for `refresh` steps before it is computed anew.
+
+    Attributes:
+        pairs: Each parameter that the term reaches, with its gradient of the term, not scaled by λ.
+
+    Args:
+        refresh: Steps of the optimizer.
+    """
+
+    def __init__(self, refresh: int) -> None:
+        self.pairs: list[tuple[torch.Tensor, torch.Tensor]] = []
+        self._refresh = refresh
+        self._age: int | None = None
+        self._norm: torch.Tensor | None = None
+
+    @property
+    def dropped(self) -> bool:
+        """Whether there is none: a rollout has just been collected."""
+        return self._age is None
+
+    @property
+    def due(self) -> bool:
+        """Whether it is to be computed anew."""
+        return self._age is None or self._age >= self._refresh
+
+    def drop(self) -> None:
+        """Forgets it."""
+        self.pairs, self._age = [], None
+
+    def renew(
+        self,
+        policy: Any,
+        optimizer: torch.optim.Optimizer,
+        term_of: Callable[[], PolicyTerm | None],
+        limit: float | None,
+    ) -> PolicyTerm | None:
+        """Computes it, and leaves the parameters' `.grad` alone.
+
+        Args:
+            policy: The trained policy; it is looked at in evaluation mode.
+            optimizer: Of its parameters.
+            term_of: The term, with gradients.
+            limit: The largest norm, over all parameters together; None for any.
+        """
+        parameters = [p for g in optimizer.param_groups for p in g["params"] if p.requires_grad]
+        self.pairs, self._age, self._norm = [], 0, None
+        with evaluation_mode(policy), torch.enable_grad():
+            term = term_of()
+            if term is None:
+                return None
+            found: tuple[torch.Tensor | None, ...] = torch.autograd.grad(
+                term.loss, parameters, allow_unused=True
+            )
+        held = [(p, g) for p, g in zip(parameters, found, strict=True) if g is not None]
+        self._norm = torch.nn.utils.get_total_norm([g for _, g in held])
+        if limit is not None:
+            # As the algorithm clips its own: a few large gradients at the start would else fill Adam's
+            # second moments and slow down everything after them.
+            scale = torch.clamp(limit / (self._norm + 1e-6), max=1.0)  # as torch's clip_grad_norm_
+            held = [(p, g * scale) for p, g in held]
+        self.pairs = held
+        return term
+
+    def add(self, weight: float) -> None:
+        """Adds weight times it to the parameters' `.grad`; at 0 they stay bit for bit what they are.
+
+        Raises:
+            RunFailedError: It is not finite.
+        """
+        if self._age == 0 and weight and self._norm is not None and not self._norm.isfinite():
+            raise RunFailedError(
+                "the gradient of the matching term is not finite; a smaller learning rate or λ may help."
+            )
+        self._age = (self._age or 0) + 1
+        if not weight:
+            return
+        for parameter, gradient in self.pairs:
+            if parameter.grad is None:
+                parameter.grad = weight * gradient
+            else:
+                parameter.grad.add_(gradient, alpha=weight)
