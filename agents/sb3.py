@@ -175,7 +175,7 @@ class IMMCallback(BaseCallback):
 
     def _on_training_start(self) -> None:
         model: Any = self.model
-        self._reader = RolloutReader(model)
+        self._reader = RolloutReader(model, getattr(self._seen, "full_space", None))
         self._ask_once()
         total = self._total_timesteps or model._total_timesteps
         updates = max(1, -(-total // (model.n_steps * model.n_envs)))

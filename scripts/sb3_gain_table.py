@@ -62,7 +62,8 @@ def curve(
     pair = imm_rl.make(name)
     told = {**training_defaults("ppo", pair.name), **changes}
     length = told.pop("steps")
-    weight = told.pop("lambda", None) if weight is None else weight
+    own = told.pop("lambda", None)
+    weight = own if weight is None else weight
     settings = PPOSettings(**told)
     plain = weight == "none"
     agent = imm_rl.IMMPPO(

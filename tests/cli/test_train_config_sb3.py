@@ -52,7 +52,8 @@ def test_agent_view_and_restricted_policy_follow_the_environment(
     config = _config(flags)
 
     assert (config.agent, config.view, config.restricted) == (agent, view, restricted)
-    assert config.imm_lambda == ("0" if restricted == "none" else "linear:1->0@0.5")
+    own = TRAINING[agent].get("tiger", {}).get("lambda", "linear:1->0@0.5")
+    assert config.imm_lambda == ("0" if restricted == "none" else own)
     assert isinstance(config.settings, SETTINGS[agent])
 
 
@@ -80,6 +81,7 @@ def test_the_environments_defaults_lie_between_the_agents_and_the_file() -> None
     tiger = {"env": "tiger", "agent": "ppo"}
     usual = _config(tiger)
     assert usual.steps == table.pop("steps")
+    assert usual.imm_lambda == table.pop("lambda")
     assert usual.settings == PPOSettings(**table)
     assert _config(tiger, {"n_envs": 3}).settings == PPOSettings(**{**table, "n_envs": 3})
     assert _config({**tiger, "n_envs": "4"}, {"n_envs": 3}).settings.n_envs == 4
