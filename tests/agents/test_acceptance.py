@@ -164,4 +164,12 @@ def test_rocksample_is_executed_as_well_as_it_promises() -> None:
     assert policy.lower_bound is not None
     assert (policy.execution == "vectors") == (POOR not in policy.notes)
     earned = discounted_returns(model, policy, episodes=1000, seed=11)
-    assert earned.mean() >= policy.lower_bound - 4.0 * earned.std() / 1000**0.5 - 0.2
+    error = 4.0 * earned.std() / 1000**0.5
+    if (
+        POOR in policy.notes
+    ):  # a slow machine leaves the vectors unfinished; looking ahead mends much
+        vectors = policy.with_(execution="vectors")
+        alone = discounted_returns(model, vectors, episodes=1000, seed=11)
+        assert earned.mean() >= alone.mean() - error
+    else:
+        assert earned.mean() >= policy.lower_bound - error - 0.2
