@@ -83,11 +83,11 @@ class BeliefMatcher:
         states = self._codec.states(steps.observations)  # (T, E)
         last = self._codec.states(steps.next_observations)
         carried, known = self._tracker.follow(steps, continues=continues)
-        if not carried:
+        nothing_known = not known.any()  # of episodes whose beginning was not seen, none ended
+        if nothing_known or not carried:
             self._source.restart()
         self._contexts, self._positive = None, np.zeros(0, dtype=np.int64)
-        if not known.any():  # episodes whose beginning was not seen, and that have not ended
-            self._source.restart()
+        if nothing_known:
             return
         # Beliefs of unknown steps are not asked for; there each step may as well end an episode.
         ends = np.concatenate([steps.starts[1:], steps.next_starts[None]]) | ~known

@@ -22,6 +22,7 @@ from imm_rl.agents.restricted.asking import (
     policy_name,
     probs_at,
 )
+from imm_rl.agents.streams import state_part
 from imm_rl.errors import InvalidInputError
 from imm_rl.files import write_atomically
 
@@ -121,25 +122,23 @@ def agent_state(agent: IMMReinforce) -> dict[str, np.ndarray]:
 
 def restore_agent(agent: IMMReinforce, state: dict[str, np.ndarray]) -> None:
     """Puts a fresh agent of the same making where `state` says."""
-
-    def part(prefix: str) -> dict[str, np.ndarray]:
-        start = len(prefix) + 1
-        return {k[start:]: v for k, v in state.items() if k.startswith(prefix + "/")}
-
     parameters = list(agent.policy.parameters())
     for i, parameter in enumerate(parameters):
         with torch.no_grad():
             parameter.copy_(torch.from_numpy(state[f"parameter/{i}"]))
-        adam = {k: torch.from_numpy(v) for k, v in part(f"adam/{i}").items()}
+        adam = {k: torch.from_numpy(v) for k, v in state_part(f"adam/{i}", state).items()}
         agent.optimizer.state[parameter] = {k: v.to(parameter.device) for k, v in adam.items()}
     agent.env_steps = int(state["env_steps"])
-    agent.rollouts.restore(part("rollouts"))
-    agent.advantages.restore(part("advantages"))
-    agent.evaluator.restore(part("evaluator"))
+    agent.rollouts.restore(state_part("rollouts", state))
+    agent.advantages.restore(state_part("advantages", state))
+    agent.evaluator.restore(state_part("evaluator", state))
     if agent.source is not None:
-        agent.source.restore(part("contexts"))
-    agent.controller, agent.controller_state = None, part("controller")  # learn() makes it anew
-    agent.records = _unpacked(part("records"))
+        agent.source.restore(state_part("contexts", state))
+    agent.controller, agent.controller_state = (
+        None,
+        state_part("controller", state),
+    )  # learn() makes it anew
+    agent.records = _unpacked(state_part("records", state))
 
 
 def _packed(records: list[Record]) -> dict[str, np.ndarray]:
@@ -154,9 +153,7 @@ def _packed(records: list[Record]) -> dict[str, np.ndarray]:
 
 
 def _unpacked(packed: dict[str, np.ndarray]) -> list[Record]:
-    measures = {
-        k.removeprefix("measures/"): v for k, v in packed.items() if k.startswith("measures/")
-    }
+    measures = state_part("measures", packed)
     return [
         Record(
             int(packed["env_steps"][i]),

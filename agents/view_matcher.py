@@ -27,7 +27,7 @@ from imm_rl.agents.restricted.view_policy import ViewPolicy, followed
 from imm_rl.agents.sb3_policies import take
 from imm_rl.agents.sb3_rollout import RolloutReader, Steps
 from imm_rl.agents.sb3_term import PolicyTerm
-from imm_rl.agents.streams import generator, restore_stream, stream_state
+from imm_rl.agents.streams import generator, restore_stream, state_part, stream_state
 from imm_rl.envs import space_arrays
 from imm_rl.envs.features import Features
 from imm_rl.envs.model import FloatArray
@@ -191,8 +191,7 @@ class ViewMatcher:
             self._memory = state.get("memory")
         if "views" not in state:
             return
-        start = "observations/"
-        named = {k.removeprefix(start): v for k, v in state.items() if k.startswith(start)}
+        named = state_part("observations", state)
         self._observations = named[""] if set(named) == {""} else named
         self._views, self._answers = state["views"], state["answers"]
         self._masks = state.get("masks")

@@ -94,6 +94,32 @@ def steps_cell(arm: Arm) -> str:
     return f"{'' if arm.reached.all() else '≥ '}{np.median(arm.needed):,.0f}"
 
 
+def headings(algorithm: str) -> list[str]:
+    """The first two lines of a table of gains."""
+    return [
+        f"| problem | optimum | steps to 90 %, {algorithm} | steps to 90 %, with IMM | gain "
+        f"| final, {algorithm} | final, with IMM | difference of the finals |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+
+
+def compared(name: str, optimum: float, plain: Arm, helped: Arm) -> tuple[str, float, bool]:
+    """A row of the table, the ratio of median steps, and whether IMM ends no worse."""
+    cells = []
+    for arm in (plain, helped):
+        low, high = interval(arm.needed, np.median)
+        cells.append(f"{steps_cell(arm)} [{low:,.0f}, {high:,.0f}] ({arm.reached.sum()})")
+    difference = helped.final - plain.final
+    low, high = interval(difference, np.mean)
+    ratio = float(np.median(plain.needed) / np.median(helped.needed))
+    text = (
+        f"| {name} | {optimum:.2f} | {cells[0]} | {cells[1]} | {ratio:.1f} "
+        f"| {plain.final.mean():.2f} | {helped.final.mean():.2f} "
+        f"| {difference.mean():+.2f} [{low:+.2f}, {high:+.2f}] |"
+    )
+    return text, ratio, bool(high >= 0.0)
+
+
 def interval(values: np.ndarray, statistic: Callable[..., Any]) -> tuple[float, float]:
     """95 % percentile bootstrap interval of a statistic of (K,) values."""
     rng = np.random.default_rng(0)

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from gain import Arm, curves, interval, steps_cell
+from gain import Arm, compared, curves, headings
 
 import imm_rl
 from imm_rl.agents.defaults import training_steps
@@ -51,19 +51,7 @@ def row(name: str, seeds: Sequence[int], changes: dict[str, object]) -> tuple[st
     pair = imm_rl.make(name)
     optimum = oracle_return(pair.model, pair.max_steps)
     plain, helped = (learning(name, weight, seeds, changes) for weight in ("none", "default"))
-    cells = []
-    for arm in (plain, helped):
-        low, high = interval(arm.needed, np.median)
-        cells.append(f"{steps_cell(arm)} [{low:,.0f}, {high:,.0f}] ({arm.reached.sum()})")
-    difference = helped.final - plain.final
-    low, high = interval(difference, np.mean)
-    ratio = float(np.median(plain.needed) / np.median(helped.needed))
-    text = (
-        f"| {name} | {optimum:.2f} | {cells[0]} | {cells[1]} | {ratio:.1f} "
-        f"| {plain.final.mean():.2f} | {helped.final.mean():.2f} "
-        f"| {difference.mean():+.2f} [{low:+.2f}, {high:+.2f}] |"
-    )
-    return text, ratio, bool(high >= 0.0)
+    return compared(name, optimum, plain, helped)
 
 
 def main() -> None:
@@ -74,11 +62,7 @@ def main() -> None:
     parser.add_argument("--out", metavar="FILE", help="Markdown file; default: the terminal alone")
     args = parser.parse_args()
     rates = {} if args.learning_rate is None else {"learning_rate": args.learning_rate}
-    lines = [
-        "| problem | optimum | steps to 90 %, REINFORCE | steps to 90 %, with IMM | gain "
-        "| final, REINFORCE | final, with IMM | difference of the finals |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
+    lines = headings("REINFORCE")
     print("\n".join(lines))
     ratios, fine = [], True
     for name in PROBLEMS:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from gain import Curves, interval, steps_cell
+from gain import Curves, compared, headings
 from gain_table import threshold
 from stable_baselines3.common.callbacks import BaseCallback
 
@@ -99,11 +99,7 @@ def main() -> None:
         name: float(v) if "." in v or "e" in v else int(v)
         for name, v in (s.split("=") for s in args.set)
     }
-    lines = [
-        "| problem | optimum | steps to 90 %, PPO | steps to 90 %, with IMM | gain "
-        "| final, PPO | final, with IMM | difference of the finals |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
+    lines = headings("PPO")
     print("\n".join(lines))
     ratios, fine = [], True
     with ProcessPoolExecutor(args.jobs) as pool:
@@ -134,8 +130,7 @@ def main() -> None:
 def row(name, weight, seeds, changes, pool) -> tuple[str, float, bool]:
     """The table's row, the ratio of median steps, and whether IMM ends no worse."""
     pair = imm_rl.make(name)
-    if name in PROBLEMS:
-        imm_rl.agents.solve(pair.restricted_model)  # once, before all trainings ask for it
+    imm_rl.agents.solve(pair.restricted_model)  # once, before all trainings ask for it
     jobs = {
         arm: [pool.submit(curve, name, w, seed, changes) for seed in seeds]
         for arm, w in (("plain", "none"), ("helped", weight))
@@ -146,20 +141,8 @@ def row(name, weight, seeds, changes, pool) -> tuple[str, float, bool]:
         arms[arm] = Curves(
             np.array(found[0][0]), np.array([returns for _, returns in found]).T
         ).arm(threshold(pair))
-    plain, helped = arms["plain"], arms["helped"]
-    cells = []
-    for arm in (plain, helped):
-        low, high = interval(arm.needed, np.median)
-        cells.append(f"{steps_cell(arm)} [{low:,.0f}, {high:,.0f}] ({arm.reached.sum()})")
-    difference = helped.final - plain.final
-    low, high = interval(difference, np.mean)
-    ratio = float(np.median(plain.needed) / np.median(helped.needed))
-    text = (
-        f"| {Path(name).stem} | {oracle_return(pair.model, pair.max_steps):.2f} | {cells[0]} | {cells[1]} "
-        f"| {ratio:.1f} | {plain.final.mean():.2f} | {helped.final.mean():.2f} "
-        f"| {difference.mean():+.2f} [{low:+.2f}, {high:+.2f}] |"
-    )
-    return text, ratio, bool(high >= 0.0)
+    optimum = oracle_return(pair.model, pair.max_steps)
+    return compared(Path(name).stem, optimum, arms["plain"], arms["helped"])
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from imm_rl.agents.checkpoint import read_checkpoint
+from imm_rl.agents.streams import state_part
 from imm_rl.cli.generators import generator_states, restore_generators
 from imm_rl.cli.sb3_model import evaluation_seed
 from imm_rl.envs.sb3_vector import restore_vector, vector_state
@@ -75,21 +76,16 @@ def load_checkpoint(agent: Any, path: str | Path, identity: dict[str, Any]) -> d
     )
     agent.ep_success_buffer = deque(maxlen=agent._stats_window_size)
     if agent.imm is not None:
-        agent.imm.restore(_part("imm", state))
+        agent.imm.restore(state_part("imm", state))
     if "last_observations" in state:
-        restore_vector(agent.get_env(), _part("env", state))
+        restore_vector(agent.get_env(), state_part("env", state))
         agent._last_obs = state["last_observations"]
         agent._last_episode_starts = state["last_starts"]
     else:  # new episodes, and other ones than at the start of the run
         agent.get_env().seed(evaluation_seed(agent.seed, agent.num_timesteps))
-    restore_generators(_part("generators", state))
+    restore_generators(state_part("generators", state))
     return dict(json.loads(str(state["record"])))
 
 
 def _prefixed(prefix: str, state: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {f"{prefix}/{key}": value for key, value in state.items()}
-
-
-def _part(prefix: str, state: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    start = prefix + "/"
-    return {k.removeprefix(start): v for k, v in state.items() if k.startswith(start)}

@@ -1,4 +1,4 @@
-"""An oracle that several tests of solvers share."""
+"""An oracle and a model that several tests of solvers share."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 
+import imm_rl
 from imm_rl.envs.model import FloatArray, TabularPOMDP
 
 
@@ -46,3 +48,19 @@ def pomdp_py_value() -> Callable[[TabularPOMDP, FloatArray, int], float]:
         return float(found)
 
     return value
+
+
+@pytest.fixture(params=[False, True], ids=["dense", "sparse"])
+def cheese_model(request: pytest.FixtureRequest) -> TabularPOMDP:
+    """Cheese with its tables dense, and as CSR."""
+    model = imm_rl.make("cheese").model
+    if not request.param:
+        return model
+    actions = range(model.n_actions)
+    parts: list[list[Any]] = [
+        [sp.csr_array(model.transition_of(a)) for a in actions],
+        [sp.csr_array(model.observation_of(a)) for a in actions],
+    ]
+    return TabularPOMDP(
+        *parts, model.reward, model.initial, model.discount, terminal=model.terminal
+    )

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-import scipy.sparse as sp
 
 import imm_rl
 from imm_rl.agents import AlphaVectorPolicy, solve
@@ -233,19 +231,8 @@ def test_pbvi_gathers_information_on_tiger() -> None:
     assert {int(left), int(right)} == {1, 2}
 
 
-@pytest.mark.parametrize("sparse", [False, True])
-def test_pbvi_gives_the_same_policy_again(sparse: bool, impatient: None) -> None:
-    model = imm_rl.make("cheese").model
-    if sparse:
-        actions = range(model.n_actions)
-        parts: list[list[Any]] = [
-            [sp.csr_array(model.transition_of(a)) for a in actions],
-            [sp.csr_array(model.observation_of(a)) for a in actions],
-        ]
-        model = TabularPOMDP(
-            *parts, model.reward, model.initial, model.discount, terminal=model.terminal
-        )
-    one, two = (pbvi.solve(model, limits(seed=3)) for _ in range(2))
+def test_pbvi_gives_the_same_policy_again(cheese_model: TabularPOMDP, impatient: None) -> None:
+    one, two = (pbvi.solve(cheese_model, limits(seed=3)) for _ in range(2))
     np.testing.assert_array_equal(one.vectors, two.vectors)
     np.testing.assert_array_equal(one.actions, two.actions)
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import scipy.sparse as sp
 
 import imm_rl
 from imm_rl.agents import solve
@@ -97,19 +96,8 @@ def test_sarsop_raises_and_lowers_bounds_by_region() -> None:
     assert 17.92449 <= upper[-1] < 22.41  # QMDP's
 
 
-@pytest.mark.parametrize("sparse", [False, True])
-def test_sarsop_gives_the_same_vectors_again(sparse: bool) -> None:
-    model = imm_rl.make("cheese").model
-    if sparse:
-        actions = range(model.n_actions)
-        parts: list[list[Any]] = [
-            [sp.csr_array(model.transition_of(a)) for a in actions],
-            [sp.csr_array(model.observation_of(a)) for a in actions],
-        ]
-        model = TabularPOMDP(
-            *parts, model.reward, model.initial, model.discount, terminal=model.terminal
-        )
-    one, two = (sarsop.solve(model, limits(seed=3)) for _ in range(2))
+def test_sarsop_gives_the_same_vectors_again(cheese_model: TabularPOMDP) -> None:
+    one, two = (sarsop.solve(cheese_model, limits(seed=3)) for _ in range(2))
     assert one.converged
     np.testing.assert_array_equal(one.vectors, two.vectors)
     np.testing.assert_array_equal(one.actions, two.actions)
