@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from imm_rl.agents.rollout import Rollout
+from imm_rl.agents.rollout import BoolArray, Rollout
 from imm_rl.envs.model import FloatArray
 
 
@@ -66,10 +66,14 @@ class Advantages:
         self.updates = np.zeros(n_runs * n_states)
 
     def __call__(self, rollout: Rollout) -> FloatArray:
-        """Advantages (T, R) of a rollout; the table learns from it afterwards."""
+        """Advantages (T, R) of a rollout; the table learns from it afterwards.
+
+        Steps that are not the agent's own (`Rollout.counted`) have none, and teach nothing.
+        """
+        own = rollout.counted
         if self._baseline != "value":
             returns = rewards_to_go(rollout, self._gamma)
-            advantages = returns if self._baseline == "none" else returns - self._mean(returns)
+            advantages = returns if self._baseline == "none" else returns - self._mean(returns, own)
         else:
             run = np.arange(rollout.states.shape[1]) // self._copies(rollout.states)
             here = run * self._n_states + rollout.states
@@ -78,12 +82,12 @@ class Advantages:
             returns = rewards_to_go(rollout, self._gamma, following)
             # A state never met has no value yet: the batch's mean return stands in.
             known = self.updates[here] > 0.0
-            advantages = returns - np.where(known, self.values[here], self._mean(returns))
-            self._learn(here, returns)
+            advantages = returns - np.where(known, self.values[here], self._mean(returns, own))
+            self._learn(here, returns, own)
         if self._normalize:
-            advantages = advantages - self._mean(advantages)
-            advantages = advantages / (np.sqrt(self._mean(advantages**2)) + 1e-8)
-        return advantages
+            advantages = advantages - self._mean(advantages, own)
+            advantages = advantages / (np.sqrt(self._mean(advantages**2, own)) + 1e-8)
+        return advantages if own is None else np.where(own, advantages, 0.0)
 
     def state(self) -> dict[str, np.ndarray]:
         """The table of values and how often each was moved."""
@@ -104,14 +108,21 @@ class Advantages:
     def _copies(self, array: np.ndarray) -> int:
         return int(array.shape[1]) // self._n_runs
 
-    def _mean(self, values: FloatArray) -> FloatArray:
-        """Mean over each run's batch, (T, R) -> (R,), repeated for its copies."""
+    def _mean(self, values: FloatArray, own: BoolArray | None) -> FloatArray:
+        """Mean over each run's batch, (T, R) -> (R,), repeated for its copies; 0 of no steps."""
         copies = self._copies(values)
-        per_run = values.reshape(len(values), self._n_runs, copies).mean(axis=(0, 2))
+        by_run = (len(values), self._n_runs, copies)
+        if own is None:
+            per_run = values.reshape(by_run).mean(axis=(0, 2))
+        else:
+            counts = own.reshape(by_run).sum(axis=(0, 2))
+            per_run = (values * own).reshape(by_run).sum(axis=(0, 2)) / np.maximum(counts, 1)
         return np.repeat(per_run, copies)
 
-    def _learn(self, cells: np.ndarray, returns: FloatArray) -> None:
+    def _learn(self, cells: np.ndarray, returns: FloatArray, own: BoolArray | None) -> None:
         size = self.values.size
+        if own is not None:
+            cells, returns = cells[own], returns[own]
         counts = np.bincount(cells.ravel(), minlength=size)
         sums = np.bincount(cells.ravel(), weights=returns.ravel(), minlength=size)
         met = counts > 0

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import torch
 
 from imm_rl.agents.defaults import DEFAULT_LAMBDA
+from imm_rl.agents.methods import METHODS, check_schedule, is_zero
 from imm_rl.agents.restricted.asking import is_view_policy
 from imm_rl.agents.restricted.base import RestrictedPolicy
 from imm_rl.agents.restricted.named import named_policy
@@ -17,7 +18,7 @@ from imm_rl.agents.solvers.mdp import endless_state
 from imm_rl.envs.pair import EnvPair
 from imm_rl.envs.registry import tabular
 from imm_rl.errors import InvalidInputError, invalid, unknown_name
-from imm_rl.schedules import PaperRatio, Schedule, parse
+from imm_rl.schedules import Schedule, parse
 
 if TYPE_CHECKING:
     from imm_rl.agents.restricted.view_policy import ViewPolicy
@@ -73,28 +74,28 @@ def _is_sb3(restricted: Any) -> bool:
 
 
 def checked_weights(
-    imm_lambda: Weight | Sequence[Weight] | None, policy: RestrictedPolicy | None
+    imm_lambda: Weight | Sequence[Weight] | None,
+    policy: RestrictedPolicy | None,
+    method: str = "imm",
 ) -> list[Schedule]:
-    """The schedules of λ; 0 without a restricted policy, where any other weight is refused."""
+    """The schedules of λ; 0 where there is no use for one, and any other weight is refused."""
     if imm_lambda is None:
-        imm_lambda = 0.0 if policy is None else DEFAULT_LAMBDA["default"]
+        useless = policy is None or not METHODS[method].lambda_means
+        imm_lambda = 0.0 if useless else DEFAULT_LAMBDA["default"]
     if not isinstance(imm_lambda, Iterable) or isinstance(imm_lambda, str):
         imm_lambda = [imm_lambda]
     schedules = [parse(w) for w in imm_lambda]
     if not schedules:
         raise invalid("imm_lambda", "name at least one weight", imm_lambda)
-    if policy is None and any(not _is_zero(s) for s in schedules):
+    if policy is None and any(not is_zero(s) for s in schedules):
         raise InvalidInputError(
             f"imm_lambda is {', '.join(s.text for s in schedules)}, but there is no restricted policy "
             "to match. Name one, or set imm_lambda to 0."
         )
+    if policy is not None:
+        for schedule in schedules:
+            check_schedule(method, schedule)
     return schedules
-
-
-def _is_zero(schedule: Schedule) -> bool:
-    """Whether λ is 0 throughout: a held or a sloping weight has its largest value at an end."""
-    fixed = not schedule.observes and not isinstance(schedule, PaperRatio)
-    return fixed and schedule(0.0) == 0.0 == schedule(1.0)
 
 
 def checked_pair(pair: Any) -> EnvPair:

@@ -79,6 +79,7 @@ def identity(agent: IMMReinforce) -> dict[str, Any]:
         "restricted policy": None
         if policy is None
         else _policy_text(policy, agent.pair.model.initial),
+        "method": agent.method,
         "seeds": agent.seeds,
         "imm_lambda": [schedule.text for schedule in agent.schedules],
         "settings": json.loads(json.dumps(dataclasses.asdict(agent.settings))),
@@ -109,7 +110,8 @@ def agent_state(agent: IMMReinforce) -> dict[str, np.ndarray]:
         "rollouts": agent.rollouts.state(),
         "advantages": agent.advantages.state(),
         "evaluator": agent.evaluator.state(),
-        "contexts": {} if agent.source is None else agent.source.state(),
+        "contexts": {} if agent.term is None else agent.term.source.state(),
+        "guide": {} if agent.guide is None else agent.guide.state(),
         "controller": (
             agent.controller_state if agent.controller is None else agent.controller.state()
         ),
@@ -132,8 +134,10 @@ def restore_agent(agent: IMMReinforce, state: dict[str, np.ndarray]) -> None:
     agent.rollouts.restore(state_part("rollouts", state))
     agent.advantages.restore(state_part("advantages", state))
     agent.evaluator.restore(state_part("evaluator", state))
-    if agent.source is not None:
-        agent.source.restore(state_part("contexts", state))
+    if agent.term is not None:
+        agent.term.source.restore(state_part("contexts", state))
+    if agent.guide is not None:
+        agent.guide.restore(state_part("guide", state))
     agent.controller, agent.controller_state = (
         None,
         state_part("controller", state),

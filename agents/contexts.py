@@ -49,12 +49,16 @@ class Contexts(NamedTuple):
         weights: (N, M) or (1, M); only their ratios within a run matter.
         steps: How many steps the weights are of, so that weights summed over M and divided by it are
             the mean weight of a step.
+        visited: The states that the contexts were met in: (N, M) whole numbers or, where equal
+            contexts are merged, (N, M, S) shares of their visits. None where they were not met by the
+            agent, or nobody asked.
     """
 
     beliefs: Beliefs
     targets: FloatArray
     weights: FloatArray
     steps: int
+    visited: IntArray | FloatArray | None = None
 
     @property
     def support_weights(self) -> FloatArray | SparseRows:
@@ -98,11 +102,13 @@ def make_source(
     n_variants: int,
     n_envs: int,
     most: int | None = None,
+    visited: bool = False,
 ) -> ContextSource:
     """The source that the settings `contexts` and `context_weight` name for this policy.
 
     With `most`, which goes with a single run, at most so many beliefs of a rollout are kept, drawn at
-    random: enough where each update looks at a few of them only.
+    random: enough where each update looks at a few of them only. With `visited` the contexts say in
+    which states they were met.
 
     Raises:
         InvalidInputError: The policy cannot be asked what a setting needs.
@@ -136,11 +142,14 @@ def make_source(
                 f"have a row for each of {wanted} observations",
                 rows_given,
             )
-        return ObservationContexts(pair, policy.observation_beliefs, policy.table, weigh, rows)
+        return ObservationContexts(
+            pair, policy.observation_beliefs, policy.table, weigh, rows, visited=visited
+        )
     if pair.observation_beliefs is None:
         return FilteredContexts(pair, policy, weigh, rows, most)
     beliefs = pair.observation_beliefs
-    return ObservationContexts(pair, beliefs, probs_at(policy, beliefs), weigh, rows)
+    targets = probs_at(policy, beliefs)
+    return ObservationContexts(pair, beliefs, targets, weigh, rows, visited=visited)
 
 
 class Rows(NamedTuple):
@@ -171,14 +180,21 @@ class ObservationContexts:
     """
 
     def __init__(
-        self, pair: EnvPair, beliefs: FloatArray, targets: FloatArray, weigh: Weigh, rows: Rows
+        self,
+        pair: EnvPair,
+        beliefs: FloatArray,
+        targets: FloatArray,
+        weigh: Weigh,
+        rows: Rows,
+        *,
+        visited: bool = False,
     ) -> None:
         self._beliefs, self._targets = beliefs, targets
         self._factor = weigh(beliefs, targets)
         self._sampler = pair.sampler
         # Where the reset shows an observation, it depends on the state alone.
         self._by_state = pair.observation_beliefs is not None
-        self._rows = rows
+        self._rows, self._asked_visits = rows, visited
         self._last = np.full(rows.n_runs * rows.n_envs, NOTHING_SEEN)
 
     def contexts(self, rollout: Rollout) -> Contexts:
@@ -192,7 +208,18 @@ class ObservationContexts:
         cells = (run * width + seen)[some]
         counts = np.bincount(cells, minlength=self._rows.n_runs * width)
         weights = counts.reshape(self._rows.n_runs, width) * self._factor
-        return Contexts(self._beliefs, self._targets, weights, seen.size // self._rows.n_runs)
+        visits = None
+        if self._asked_visits:
+            visits = self._visits(cells, rollout.states[some], counts)
+        steps = seen.size // self._rows.n_runs
+        return Contexts(self._beliefs, self._targets, weights, steps, visits)
+
+    def _visits(self, cells: IntArray, states: IntArray, counts: IntArray) -> FloatArray:
+        """Of each run and observation, the shares (N, M, S) of the states in which it was met."""
+        n_states = self._beliefs.shape[1]
+        pairs = np.bincount(cells * n_states + states, minlength=counts.size * n_states)
+        shares = pairs.reshape(counts.size, n_states) / np.maximum(counts, 1)[:, None]
+        return shares.reshape(self._rows.n_runs, -1, n_states)
 
     def _seen(self, rollout: Rollout) -> IntArray:
         """The observation (T, R) on which each action of the rollout is taken."""
@@ -251,7 +278,8 @@ class FilteredContexts:
         if targets.ndim == 2:  # of sparse beliefs
             targets = targets.reshape(self._rows.n_runs, -1, targets.shape[-1])
             weights = weights.reshape(self._rows.n_runs, -1)
-        return Contexts(beliefs, targets, weights, weights.shape[1])
+        visited = rows_run_by_run(rollout.states, self._rows.n_runs, kept)
+        return Contexts(beliefs, targets, weights, weights.shape[1], visited)
 
     def _beliefs(
         self, rollout: Rollout, seen: IntArray, kept: Sequence[IntArray] | None

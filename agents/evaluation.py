@@ -9,9 +9,11 @@ Index letters: N runs, S states, A actions, B episodes.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
+from imm_rl.agents.advice import BeliefFollower, Mixture
 from imm_rl.agents.restricted.asking import restricted_episodes
 from imm_rl.agents.restricted.base import RestrictedPolicy
 from imm_rl.agents.rollout import TabularRollouts, action_cdf
@@ -19,6 +21,13 @@ from imm_rl.agents.solvers.mdp import finite_horizon_values
 from imm_rl.agents.streams import SeedStreams
 from imm_rl.envs.model import FloatArray, TabularPOMDP
 from imm_rl.envs.pair import EnvPair
+
+
+class Played(NamedTuple):
+    """What N runs earned in B episodes each: undiscounted and discounted sums of rewards, (N, B)."""
+
+    returns: FloatArray
+    discounted: FloatArray
 
 
 class Evaluator:
@@ -35,8 +44,11 @@ class Evaluator:
     def __init__(
         self, pair: EnvPair, seeds: Sequence[int], n_variants: int, *, episodes: int, n_steps: int
     ) -> None:
+        self._pair, self._seeds, self._n_variants = pair, seeds, n_variants
         self._streams = SeedStreams(seeds, "evaluation", n_variants)
-        self._n_runs = len(seeds) * n_variants
+        self._advice: SeedStreams | None = None
+        self._follower: BeliefFollower | None = None
+        self._n_runs, self._episodes = len(seeds) * n_variants, episodes
         self._n_steps = n_steps
         self._rows = TabularRollouts(
             pair.sampler,
@@ -47,23 +59,55 @@ class Evaluator:
             max_steps=n_steps,
         )
 
+    def mix_with(self, policy: RestrictedPolicy) -> None:
+        """Lets `play` mix a restricted policy's probabilities in, on observations of their own stream.
+
+        Raises:
+            InvalidInputError: The policy cannot be asked at a belief or an observation.
+        """
+        self._advice = SeedStreams(self._seeds, "evaluation advice", self._n_variants)
+        self._follower = BeliefFollower(self._pair, policy, self._advice, self._episodes)
+
     def returns(self, probs: FloatArray) -> FloatArray:
         """Undiscounted returns (N, B) of policies probs (N, S, A)."""
+        return self.play(probs).returns
+
+    def play(
+        self, probs: FloatArray, *, greedy: bool = False, shares: FloatArray | None = None
+    ) -> Played:
+        """Plays policies probs (N, S, A) in B episodes each.
+
+        Args:
+            probs: Action probabilities at each state.
+            greedy: Takes the likeliest action, the first of equals.
+            shares: (N,), the restricted policy's share of the probabilities, after `mix_with`.
+        """
+        mixture: Mixture | None = None
+        if shares is not None and shares.any() and self._follower is not None:
+            rows = np.repeat(shares, self._episodes)
+            mixture = Mixture(self._follower, rows, greedy=greedy)
+        elif greedy:
+            probs = np.eye(probs.shape[-1])[probs.argmax(axis=-1)]
         self._rows.restart()
-        rollout = self._rows.collect(action_cdf(probs), self._n_steps)
+        rollout = self._rows.collect(action_cdf(probs), self._n_steps, mixture)
         # A terminated row starts anew within the rollout: only its first episode counts.
         ended = np.cumsum(rollout.terminated, axis=0, dtype=np.int64)
         first = ended - rollout.terminated.astype(np.int64) == 0
-        totals: FloatArray = (rollout.rewards * first).sum(axis=0)
-        return totals.reshape(self._n_runs, -1)
+        earned = rollout.rewards * first
+        discounts = self._pair.model.discount ** np.arange(self._n_steps)
+        totals = (earned.sum(axis=0), discounts @ earned)
+        return Played(*(total.reshape(self._n_runs, -1) for total in totals))
 
     def state(self) -> dict[str, np.ndarray]:
-        """Where the stream stands."""
-        return {"stream": np.array(self._streams.state())}
+        """Where the streams stand."""
+        state = {"stream": np.array(self._streams.state())}
+        return state if self._advice is None else state | {"advice": np.array(self._advice.state())}
 
     def restore(self, state: dict[str, np.ndarray]) -> None:
-        """Puts the stream where `state` says."""
+        """Puts the streams where `state` says."""
         self._streams.restore(str(state["stream"]))
+        if self._advice is not None:
+            self._advice.restore(str(state["advice"]))
 
 
 def exact_returns(model: TabularPOMDP, probs: FloatArray, n_steps: int) -> FloatArray:

@@ -73,7 +73,8 @@ class HistoryContexts(FilteredContexts):
         answers, self._memory = followed(self._on_views, views, starts, self._memory)
         targets = rows_run_by_run(answers, n_runs, kept)
         weights = self._weigh(beliefs, targets).reshape(n_runs, -1)
-        return Contexts(beliefs, targets, weights, weights.shape[1])
+        visited = rows_run_by_run(rollout.states, n_runs, kept)
+        return Contexts(beliefs, targets, weights, weights.shape[1], visited)
 
     def _views(self, seen: IntArray, over: np.ndarray) -> IntArray:
         """What is seen before each action, (T, R), of what is observed after it."""

@@ -7,7 +7,8 @@ Called by `imm-rl train` and `imm-rl reproduce`, and by users:
     agent.action_probs()[0, 3]          # (S, A), the policy of the first weight and the fourth seed
 
 Each update: evaluate every run's policy at all S states, roll out, weigh each (state, action) by its
-advantage, add λ times the matching term, one backward pass, one Adam step.
+advantage, add λ times the matching term, one backward pass, one Adam step. What IMM is compared with
+(`methods.METHODS`) is trained by the same lines.
 
 Index letters: L weights λ, K seeds, N = L·K runs, E copies, T steps, S states, A actions.
 """
@@ -22,6 +23,7 @@ import torch
 from torch import Tensor
 
 from imm_rl.agents.advantages import Advantages
+from imm_rl.agents.advice import BeliefFollower, Guide, refuse_memory
 from imm_rl.agents.arguments import (
     Weight,
     checked_horizon,
@@ -32,8 +34,10 @@ from imm_rl.agents.arguments import (
     checked_weights,
     torch_device,
 )
-from imm_rl.agents.contexts import Contexts, ContextSource, GivenTargets, make_source
-from imm_rl.agents.evaluation import Evaluator
+from imm_rl.agents.contexts import ContextSource
+from imm_rl.agents.evaluation import Evaluator, Played
+from imm_rl.agents.matching_term import TERMS, MatchingTerm
+from imm_rl.agents.methods import checked_method
 from imm_rl.agents.network import BatchedStateNetwork
 from imm_rl.agents.restricted.base import RestrictedPolicy
 from imm_rl.agents.rollout import Rollout, TabularRollouts, action_cdf
@@ -41,10 +45,10 @@ from imm_rl.agents.settings import ReinforceSettings, checked_count, checked_ind
 from imm_rl.agents.state_policy import StatePolicy
 from imm_rl.agents.streams import SeedStreams, generator
 from imm_rl.agents.threads import fitting_threads
+from imm_rl.agents.warm_start import clone, demonstrations
 from imm_rl.envs.model import FloatArray
 from imm_rl.envs.pair import EnvPair
 from imm_rl.errors import RunFailedError
-from imm_rl.matching import InducedModelMatching, SharedSupport, Term
 from imm_rl.schedules import WeightController
 
 
@@ -84,10 +88,12 @@ class IMMReinforce:
         settings: How to train; the paper's are `ReinforceSettings.preset("paper")`, with
             imm_lambda="paper".
         device: `auto`, `cpu` or `cuda`.
+        method: What the restricted policy is used for, a name of `methods.METHODS`; λ means what the
+            method says. Default: `imm`, or `none` without a restricted policy.
 
     Raises:
-        InvalidInputError: Sizes do not fit, a weight without a restricted policy, bad seeds, no such
-            device.
+        InvalidInputError: Sizes do not fit, a weight without a restricted policy or that the method has
+            no use for, bad seeds, no such device or method.
     """
 
     def __init__(
@@ -98,12 +104,16 @@ class IMMReinforce:
         seeds: Iterable[int] | int = (0,),
         settings: ReinforceSettings | None = None,
         device: str = "auto",
+        method: str | None = None,
     ) -> None:
         self.pair = checked_pair(pair)
         self.settings = checked_settings(settings)
         self.seeds = checked_seeds(seeds)
         self.restricted = checked_policy(pair, restricted)
-        self.schedules = checked_weights(imm_lambda, self.restricted)
+        self.method = checked_method(method, helped=self.restricted is not None)
+        self.schedules = checked_weights(imm_lambda, self.restricted, self.method)
+        if self.method in ("interpolate", "jsrl", "bc"):
+            refuse_memory(self.restricted, self.method)
         self.device = torch_device(device)
 
         model, settings = pair.model, self.settings
@@ -144,22 +154,25 @@ class IMMReinforce:
             episodes=settings.eval_episodes,
             n_steps=settings.eval_steps or pair.max_steps,
         )
-        self._imm: InducedModelMatching | None = None
-        self.source: ContextSource | None = None
-        if self.restricted is not None:
-            # The contexts bring the restricted policy's probabilities along.
-            self._imm = InducedModelMatching(
-                GivenTargets(), SharedSupport(weights_of=lambda contexts: contexts.support_weights)
-            )
-            self.source = make_source(
+        self.term: MatchingTerm | None = None
+        self.guide: Guide | None = None
+        if self.method in TERMS:
+            self.term = MatchingTerm(
                 pair,
                 self.restricted,
-                kind=settings.contexts,
-                weight=settings.context_weight,
+                self.method,
+                settings=settings,
                 seeds=self.seeds,
                 n_variants=n_variants,
-                n_envs=settings.n_envs,
+                parameters=list(self.policy.parameters()),
             )
+        elif self.method == "jsrl":
+            streams = SeedStreams(self.seeds, "advice", n_variants)
+            follower = BeliefFollower(pair, self.restricted, streams, settings.n_envs)
+            self.guide = Guide(follower, self.n_runs * settings.n_envs)
+        elif self.method == "interpolate":
+            self.evaluator.mix_with(self.restricted)
+        self._n_updates = 0  # of the whole training, once it is known
         self.controller: WeightController | None = None
         self.controller_state: dict[str, np.ndarray] = {}  # of a checkpoint, until learn() needs it
         self.records: list[Record] = []
@@ -184,6 +197,7 @@ class IMMReinforce:
             RunFailedError: A loss is not finite.
         """
         n_updates = -(-checked_count("total_steps", total_steps) // self.batch_steps)
+        self._n_updates = n_updates
         if self.controller is None:
             resolved = [s.resolve(epochs=n_updates) for s in self.schedules]
             self.controller = WeightController(
@@ -197,6 +211,8 @@ class IMMReinforce:
             due = {-(-checked_count("evaluate_at", s) // self.batch_steps) for s in evaluate_at}
         units = max(self.settings.hidden_sizes)
         with fitting_threads(self.n_runs * self.pair.model.n_states * units):
+            if self.method == "bc" and self.env_steps == 0:
+                self._warm_start()
             while (done := self.env_steps // self.batch_steps) < n_updates:
                 evaluate = done + 1 in due
                 measures = self._update(done / n_updates, measure=evaluate)
@@ -205,6 +221,11 @@ class IMMReinforce:
                 if callback is not None and callback(self, record) is False:
                     break
         return self
+
+    @property
+    def source(self) -> ContextSource | None:
+        """Where the contexts to match at come from; None where no term is added to the loss."""
+        return None if self.term is None else self.term.source
 
     def action_probs(self) -> FloatArray:
         """Every run's policy, (L, K, S, A) for L weights and K seeds."""
@@ -246,14 +267,17 @@ class IMMReinforce:
     def _update(self, progress: float, *, measure: bool) -> dict[str, FloatArray]:
         """One rollout and one step of Adam; the measures of the matching term where asked for."""
         log_probs = torch.log_softmax(self.policy(), dim=-1)  # (N, S, A)
-        rollout = self.rollouts.collect(
-            action_cdf(log_probs.detach().exp().cpu().numpy()), self.n_steps
-        )
+        cdf = action_cdf(log_probs.detach().exp().cpu().numpy())
+        rollout = self.rollouts.collect(cdf, self.n_steps, self._adviser(progress))
         loss = self._policy_loss(log_probs, rollout)  # (N,)
         measures: dict[str, FloatArray] = {}
-        if self._imm is not None:
-            matching, measures = self._matching(log_probs, rollout, loss, progress, measure)
+        if self.term is not None and self.controller is not None:
+            matching, measures = self.term(
+                log_probs, rollout, loss, self.controller, progress, measure=measure
+            )
             loss = loss if matching is None else loss + matching
+        elif self.controller is not None and self.method in ("interpolate", "jsrl"):
+            measures = {"imm/lambda": self.controller.weights(progress)}
         self._require_finite(loss.detach(), "loss")
         self.optimizer.zero_grad(set_to_none=True)
         loss.sum().backward()  # type: ignore[no-untyped-call]  # torch's own annotation is missing
@@ -282,69 +306,46 @@ class IMMReinforce:
             loss = loss - self.settings.entropy_coef * bonus
         return loss
 
-    def _matching(
-        self, log_probs: Tensor, rollout: Rollout, main: Tensor, progress: float, measure: bool
-    ) -> tuple[Tensor | None, dict[str, FloatArray]]:
-        """λ times the matching term (N,), or None where every λ is 0, and its measures."""
-        imm, source, controller = self._imm, self.source, self.controller
-        assert imm and source and controller  # noqa: PT018  learn and __init__ see to it
-        contexts = source.contexts(rollout)
-        weights = controller.weights(progress)
-        adapts = controller.needs_kl or controller.needs_cosine
-        if not (measure or adapts or weights.any()):
-            return None, {}
-        term = imm.term(lambda _: log_probs, contexts, weights=contexts.weights)
-        measures: dict[str, FloatArray] = {}
-        if measure or adapts:
-            measures = self._measures(imm, term, log_probs, contexts)
-            if measure or controller.needs_cosine:  # two more backward passes
-                cosine = self._grad_cosine(main, term.loss)
-                measures["imm/grad_cosine"] = _where_weighted(contexts, cosine)
-            controller.observe(kl=measures["imm/kl"], cosine=measures.get("imm/grad_cosine"))
-            weights = controller.weights(progress)
-            measures["imm/lambda"] = weights
-        if not weights.any():
-            return None, measures
-        return self._tensor(weights) * term.loss, measures
+    def _adviser(self, progress: float) -> Guide | None:
+        """Who acts before the agent does: with `jsrl` the restricted policy, for λ of the episode."""
+        if self.guide is None or self.controller is None:
+            return None
+        shares = np.minimum(self.controller.weights(progress), 1.0)
+        steps = np.round(shares * self.pair.max_steps).astype(np.int64)
+        self.guide.steps = np.repeat(steps, self.settings.n_envs)
+        return self.guide
 
-    def _measures(
-        self,
-        imm: InducedModelMatching,
-        term: Term,
-        log_probs: Tensor,
-        contexts: Contexts,
-    ) -> dict[str, FloatArray]:
-        """What TensorBoard shows of the term, each (N,); reads the graph, changes nothing."""
-        measures = imm.measures(
-            term, contexts.weights, log_probs=log_probs, support_weights=contexts.support_weights
+    def _warm_start(self) -> None:
+        settings = self.settings
+        shown = demonstrations(self.pair, self.restricted, self.seeds, settings.bc_episodes)
+        clone(
+            self.policy,
+            list(self.policy.parameters()),
+            np.tile(shown, (len(self.schedules), 1, 1)),
+            updates=settings.bc_updates,
+            learning_rate=settings.learning_rate,
         )
-        values = {f"imm/{name}": _numpy(value) for name, value in measures.items()}
-        values["imm/loss"] = _numpy(term.loss)
-        values = {name: _where_weighted(contexts, value) for name, value in values.items()}
-        # How much a step's context counts on average: 1 if all count fully.
-        weight = contexts.weights.sum(axis=-1) / contexts.steps
-        values["imm/weight"] = np.broadcast_to(weight, (self.n_runs,)).astype(np.float64)
-        return values
 
-    def _grad_cosine(self, main: Tensor, matching: Tensor) -> FloatArray:
-        """Cosine (N,) between the gradients of the two losses, over each run's parameters."""
-        parameters = list(self.policy.parameters())
-        sums = torch.zeros(3, self.n_runs, device=self.device)
-        pairs = zip(
-            torch.autograd.grad(main.sum(), parameters, retain_graph=True),
-            torch.autograd.grad(matching.sum(), parameters, retain_graph=True),
-            strict=True,
+    def play(self, *, greedy: bool = False) -> Played:
+        """Fresh evaluation episodes of every run, (N, B), as the method acts: `interpolate` mixes.
+
+        Args:
+            greedy: Takes the likeliest actions instead of drawing them.
+        """
+        probs = self.action_probs()
+        shares: FloatArray | None = None
+        if self.method == "interpolate" and self.controller is not None and self._n_updates:
+            progress = min(self.env_steps / (self._n_updates * self.batch_steps), 1.0)
+            odds = self.controller.weights(progress)
+            shares = odds / (1.0 + odds)
+        return self.evaluator.play(
+            probs.reshape(-1, *probs.shape[2:]), greedy=greedy, shares=shares
         )
-        for g, h in pairs:
-            for i, product in enumerate((g * h, g * g, h * h)):
-                sums[i] += product.flatten(1).sum(dim=1)
-        norms = sums[1].sqrt() * sums[2].sqrt()  # the product of the squares could underflow
-        return _numpy(sums[0] / norms.clamp_min(torch.finfo(sums.dtype).tiny))
 
     def _record(self, measures: dict[str, FloatArray]) -> Record:
         probs = self.action_probs()
         self._require_finite(torch.as_tensor(probs).flatten(0, 1).sum(dim=(1, 2)), "policy")
-        returns = self.evaluator.returns(probs.reshape(-1, *probs.shape[2:])).mean(axis=1)
+        returns = self.play().returns.mean(axis=1)
         record = Record(self.env_steps, returns, self.rollouts.finished_returns(), measures)
         self.records.append(record)
         return record
@@ -365,15 +366,6 @@ class IMMReinforce:
 
     def _tensor(self, array: FloatArray) -> Tensor:
         return torch.as_tensor(array, dtype=torch.float32, device=self.device)
-
-
-def _numpy(tensor: Tensor) -> FloatArray:
-    return tensor.detach().cpu().numpy().astype(np.float64)
-
-
-def _where_weighted(contexts: Contexts, values: FloatArray) -> FloatArray:
-    """Values (N,), NaN in a run none of whose contexts has weight: it has no distance to speak of."""
-    return np.where((contexts.weights > 0.0).any(axis=-1), values, np.nan)
 
 
 def _evaluation_updates(n_updates: int, points: int) -> set[int]:

@@ -8,7 +8,7 @@ Index letters: N runs, E copies a run, R = N·E rows, T steps, S states, A actio
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,13 +17,16 @@ from imm_rl.agents.streams import SeedStreams
 from imm_rl.envs.model import FloatArray
 from imm_rl.envs.sampler import IntArray, Sampler
 
+if TYPE_CHECKING:
+    from imm_rl.agents.advice import Adviser
+
 BoolArray = npt.NDArray[np.bool_]
 
 
 class Rollout(NamedTuple):
     """T steps of R rows; every array is (T, R). A step that ends an episode is followed by a start.
 
-    `counted` says which steps may be contexts to match at; None: all.
+    `counted` says which steps are the agent's own, and so may be contexts to match at; None: all.
     """
 
     states: IntArray
@@ -71,15 +74,20 @@ class TabularRollouts:
         (uniforms,) = self._streams.uniforms(1, 1, self._n_envs)
         self.states = self._sampler.initial(uniforms[0])
         self.elapsed = np.zeros(self.states.shape, dtype=np.int64)
+        self._restarted = True
         self.earned = np.zeros(self.states.shape)
         self.finished = np.zeros((2, self.states.size))
 
-    def collect(self, action_cdf: FloatArray, n_steps: int) -> Rollout:
+    def collect(
+        self, action_cdf: FloatArray, n_steps: int, adviser: Adviser | None = None
+    ) -> Rollout:
         """Steps every row n_steps times.
 
         Args:
             action_cdf: (N, S, A−1), cumulative probabilities of all actions but the last.
             n_steps: T.
+            adviser: Changes the probabilities step by step, and may say that a step is not the
+                agent's own. It draws from streams of its own.
         """
         sampler, ends = self._sampler, self._sampler.model.terminal
         any_terminal = bool(ends.any())
@@ -95,10 +103,19 @@ class TabularRollouts:
         # The step at which each row's episode is cut. Without terminal states nothing else ends one,
         # so that most steps need no look at the rows.
         current, cut = self.states, self._max_steps - self.elapsed
-        soonest = 0 if any_terminal else int(cut.min())
+        every_step = any_terminal or adviser is not None
+        soonest = 0 if every_step else int(cut.min())
+        own: BoolArray | None = None
+        if adviser is not None:
+            adviser.begin(current, n_steps, restart=self._restarted)
+            own = np.ones(shape, dtype=bool)
+        self._restarted = False
         for t in range(n_steps):
             states[t] = current
             thresholds = cdf.take(self._run_offset + current, axis=0)
+            if adviser is not None and own is not None:
+                thresholds, theirs = adviser.advise(thresholds, t + self._max_steps - cut)
+                own[t] = True if theirs is None else theirs
             actions[t] = chosen = (choices[t][:, None] >= thresholds).sum(axis=1)
             next_states[t] = current = sampler.transition(current, chosen, moves[t])
             if t + 1 < soonest:
@@ -109,11 +126,15 @@ class TabularRollouts:
             if over.any():
                 current = np.where(over, sampler.initial(starts[t]), current)
                 cut = np.where(over, t + 1 + self._max_steps, cut)
-                soonest = 0 if any_terminal else int(cut.min())
+                soonest = 0 if every_step else int(cut.min())
+            if adviser is not None:
+                adviser.observe(actions[t], next_states[t], over, current)
         self.states, self.elapsed = current, n_steps + self._max_steps - cut
         rewards = self._rewards(states, actions, next_states, sights)
         self._add_up(rewards, terminated | truncated)
-        return Rollout(states, actions, next_states, rewards, terminated, truncated)
+        if own is not None and own.all():
+            own = None
+        return Rollout(states, actions, next_states, rewards, terminated, truncated, own)
 
     def finished_returns(self) -> FloatArray:
         """Mean undiscounted return (N,) of the episodes that ended since the last call; NaN if none."""
@@ -140,6 +161,7 @@ class TabularRollouts:
         self._action_streams.restore(str(state["action"]))
         self.states, self.elapsed = state["states"], state["elapsed"]
         self.earned, self.finished = state["earned"], state["finished"]
+        self._restarted = False
 
     def _add_up(self, rewards: FloatArray, over: BoolArray) -> None:
         """Keeps `earned`, each row's return so far, and `finished`, the sum and number of those done."""

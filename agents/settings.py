@@ -49,13 +49,17 @@ class ReinforceSettings:
     context_weight: str | None = setting(
         None, "weight of each context: uniform, certainty, informed; default: informed for beliefs"
     )
+    bc_episodes: int = setting(
+        20, "method bc: episodes of the restricted policy that the agent imitates first"
+    )
+    bc_updates: int = setting(200, "method bc: steps of Adam that imitate them")
     eval_episodes: int = setting(100, "episodes of one evaluation of one run")
     eval_steps: int | None = setting(None, "length of an evaluation episode; default: the pair's")
     eval_points: int = setting(50, "evaluations spread evenly over the training")
 
     def __post_init__(self) -> None:
         checked: dict[str, Any] = {"hidden_sizes": checked_sizes(self.hidden_sizes)}
-        for name in ("n_envs", "eval_episodes", "eval_points"):
+        for name in ("n_envs", "bc_episodes", "bc_updates", "eval_episodes", "eval_points"):
             checked[name] = checked_count(name, getattr(self, name))
         for name in ("n_steps", "eval_steps"):
             if getattr(self, name) is not None:

@@ -17,7 +17,10 @@ import numpy as np
 
 from imm_rl.envs.model import FloatArray
 
-PURPOSES = ("init", "environment", "action", "context", "evaluation", "restricted", "batch")
+PURPOSES = (
+    *("init", "environment", "action", "context", "evaluation", "restricted", "batch"),
+    *("advice", "evaluation advice"),  # new ones at the end: a purpose's place seeds its stream
+)
 
 
 def generator(seed: int, purpose: str) -> np.random.Generator:

@@ -96,11 +96,15 @@ class Moment(NamedTuple):
         episodes: (B,), which ones.
         beliefs: (B, S), what they act on; CSR where the pair's `BeliefFilter` is sparse.
         rewards: (B,), what the action earned.
+        states: (B,), what the policy does not see.
+        probs: (B, A), its action probabilities.
     """
 
     episodes: IntArray
     beliefs: Beliefs
     rewards: FloatArray
+    states: IntArray
+    probs: FloatArray
 
 
 def restricted_episodes(
@@ -122,11 +126,11 @@ def restricted_episodes(
         seen = sampler.observe(np.zeros_like(states), states, rng.random(episodes))
         beliefs = pair.observation_beliefs[seen]  # dense; so stay the updates
     for _ in range(n_steps):
-        probs = _probs(policy, beliefs, seen)
+        probs = answers(policy, beliefs, seen)
         choices = rng.random((going.size, 1)) >= np.cumsum(probs, axis=1)[:, :-1]
         actions = choices.sum(axis=1)
         step = sampler.step(states, actions, rng.random(going.size), rng.random(going.size))
-        yield Moment(going, beliefs, step.rewards)
+        yield Moment(going, beliefs, step.rewards, states, probs)
         on = ~step.terminated
         going, states, seen = going[on], step.next_states[on], step.observations[on]
         if going.size == 0:
@@ -134,7 +138,11 @@ def restricted_episodes(
         beliefs = belief_filter.update(beliefs[on], actions[on], seen)
 
 
-def _probs(policy: Any, beliefs: Beliefs, seen: IntArray) -> FloatArray:
+def answers(policy: Any, beliefs: Beliefs, seen: IntArray) -> FloatArray:
+    """Action probabilities (R, A) at beliefs (R, S) or at what was seen last, (R,).
+
+    A policy on observations acts uniformly before there is one (`NOTHING_SEEN`).
+    """
     if not acts_on_observation(policy):
         return probs_at(policy, beliefs)
     probs = np.full((len(seen), int(policy.n_actions)), 1.0 / policy.n_actions)

@@ -42,7 +42,7 @@ def evaluated(
     from imm_rl.agents.restricted.sb3_zip import read_policy
     from imm_rl.cli.environments import checked_pair
     from imm_rl.cli.evaluate import result_of, run_config, unknown_env
-    from imm_rl.cli.sb3_model import episode_returns, evaluation_env
+    from imm_rl.cli.sb3_model import evaluation_env, played_episodes
 
     config = run_config(Path(path))
     spec = env or config.get("env")
@@ -56,9 +56,9 @@ def evaluated(
         sampled, best = (
             np.stack(
                 [
-                    episode_returns(
+                    played_episodes(
                         policy, vector, episodes=episodes, seed=seed, deterministic=greedy
-                    )[0]
+                    ).returns
                     for policy in policies
                 ]
             )

@@ -7,6 +7,7 @@ import dataclasses
 from typing import Any
 
 from imm_rl.agents.defaults import DEFAULT_LAMBDA
+from imm_rl.agents.methods import METHODS
 from imm_rl.agents.sb3_settings import SETTINGS
 
 
@@ -25,6 +26,12 @@ def add_config(parser: argparse.ArgumentParser) -> None:
         help="tabular: none, pomdp, sarsop, pbvi, exact, fib, qmdp, pouct, pomcp, external-sarsop, "
         "external-pomdp-solve, a policy file or module:factory (default: pomdp); "
         "others: none, a run folder, a model.zip or module:factory (default: none)",
+    )
+    what.add_argument(
+        "--method",
+        metavar="NAME",
+        help=f"what the restricted policy is used for: {', '.join(METHODS)} "
+        "(default: imm, or none without a restricted policy)",
     )
     what.add_argument(
         "--view",

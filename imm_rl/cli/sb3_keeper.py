@@ -17,7 +17,7 @@ from stable_baselines3.common.utils import safe_mean
 from stable_baselines3.common.vec_env import VecEnv
 
 from imm_rl.cli.console import Progress, measures_shown
-from imm_rl.cli.sb3_model import episode_returns, evaluation_seed
+from imm_rl.cli.sb3_model import evaluation_seed, played_episodes
 from imm_rl.errors import RunFailedError
 
 if TYPE_CHECKING:
@@ -108,12 +108,10 @@ class Keeper(BaseCallback):
     def _evaluate(self) -> None:
         done = self.model.num_timesteps
         seed = evaluation_seed(self._seed, done)
-        returns, lengths = episode_returns(
-            self.model, self._eval_env, episodes=self._episodes, seed=seed
-        )
-        self.curve.append([done, float(returns.mean())])
-        self.logger.record("eval/mean_reward", float(returns.mean()))
-        self.logger.record("eval/mean_ep_length", float(lengths.mean()))
+        played = played_episodes(self.model, self._eval_env, episodes=self._episodes, seed=seed)
+        self.curve.append([done, float(played.returns.mean())])
+        self.logger.record("eval/mean_reward", float(played.returns.mean()))
+        self.logger.record("eval/mean_ep_length", float(played.lengths.mean()))
 
     def _log(self, *, evaluated: bool) -> None:
         """What SB3's `dump_logs` writes, and what the last update and evaluation recorded."""

@@ -6,7 +6,7 @@ import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 from gymnasium import spaces
@@ -18,6 +18,7 @@ from imm_rl.agents.sb3_settings import SB3Settings
 from imm_rl.agents.streams import PURPOSES
 from imm_rl.agents.threads import fitting_threads
 from imm_rl.cli.generators import seeded_apart
+from imm_rl.envs.model import FloatArray
 from imm_rl.envs.pair import EnvPair, View
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
     from imm_rl.cli.train_config import TrainConfig
     from imm_rl.envs.feature_pair import FeaturePair
-    from imm_rl.envs.model import FloatArray
 
 ALGORITHMS: dict[str, Any] = {"ppo": IMMPPO, "a2c": IMMA2C}
 
@@ -96,7 +96,7 @@ def threads_for(config: TrainConfig, pair: EnvPair | FeaturePair) -> Iterator[No
 
 
 def evaluation_env(pair: EnvPair | FeaturePair, view: View, episodes: int) -> VecEnv:
-    """Copies of an environment for `episode_returns`."""
+    """Copies of an environment for `played_episodes`."""
     return pair.sb3_vector(min(episodes, MOST_COPIES[isinstance(pair, EnvPair)]), view)
 
 
@@ -106,10 +106,31 @@ def evaluation_seed(seed: int, env_steps: int = 0) -> int:
     return int(np.random.SeedSequence(seed, spawn_key=key).generate_state(1)[0]) >> 1
 
 
-def episode_returns(
-    agent: Any, env: VecEnv, *, episodes: int, seed: int, deterministic: bool = False
-) -> tuple[FloatArray, FloatArray]:
-    """Undiscounted returns (B,) and lengths (B,) of whole episodes.
+class Episodes(NamedTuple):
+    """Whole episodes, each (B,): undiscounted and discounted sums of rewards, and lengths."""
+
+    returns: FloatArray
+    discounted: FloatArray
+    lengths: FloatArray
+
+
+def discount_of(config: TrainConfig, pair: EnvPair | FeaturePair) -> float:
+    """γ of discounted returns: the model's or, where there is none, the agent's."""
+    if isinstance(pair, EnvPair):
+        return float(pair.model.discount)
+    return float(cast("SB3Settings", config.settings).sb3_arguments(None)["gamma"])
+
+
+def played_episodes(
+    agent: Any,
+    env: VecEnv,
+    *,
+    episodes: int,
+    seed: int,
+    deterministic: bool = False,
+    gamma: float = 1.0,
+) -> Episodes:
+    """Plays whole episodes.
 
     Args:
         agent: An algorithm or a policy of SB3.
@@ -118,7 +139,19 @@ def episode_returns(
         seed: Of environment and actions: the same seed, the same episodes as far as actions agree. The
             shared generators of a training that goes on are left as they are.
         deterministic: Takes the likeliest action instead of drawing one.
+        gamma: Of the discounted returns.
     """
+    going, discounted = np.zeros(env.num_envs), []
+
+    def discount(now: dict[str, Any], _: dict[str, Any]) -> None:
+        """Called by `evaluate_policy` for each copy i after each of its steps."""
+        i = now["i"]
+        going[i] += gamma ** (now["current_lengths"][i] - 1) * now["reward"]
+        # As `evaluate_policy` tells an episode's end, whatever wrappers say of `done`.
+        if now["done"] and (not now["is_monitor_wrapped"] or "episode" in now["info"]):
+            discounted.append(going[i])
+            going[i] = 0.0
+
     with seeded_apart(seed):
         env.seed(seed)
         returns, lengths = evaluate_policy(
@@ -126,7 +159,10 @@ def episode_returns(
             env,
             n_eval_episodes=episodes,
             deterministic=deterministic,
+            callback=discount,
             return_episode_rewards=True,
             warn=False,
         )
-    return np.array(returns, dtype=np.float64), np.array(lengths, dtype=np.float64)
+    return Episodes(
+        *(np.array(values, dtype=np.float64) for values in (returns, discounted, lengths))
+    )

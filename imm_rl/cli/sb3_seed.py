@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from contextlib import ExitStack
 from threading import Event
@@ -17,10 +18,11 @@ from imm_rl.cli.sb3_checkpoint import load_checkpoint, save_checkpoint
 from imm_rl.cli.sb3_curves import RunCurves, pending, restore_pending
 from imm_rl.cli.sb3_keeper import Keeper, StoppedError, check_finite
 from imm_rl.cli.sb3_model import (
-    episode_returns,
+    discount_of,
     evaluation_env,
     evaluation_seed,
     make_agent,
+    played_episodes,
     threads_for,
     view_of,
 )
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from imm_rl.envs.pair import EnvPair
 
 RESULT = "checkpoints/result.npz"
+_RETURNS = tuple(field.name for field in dataclasses.fields(FinalEvaluation))
 _NOT_IDENTITY = ("logdir", "device", "preset", "seeds", "steps", "eval_episodes", "eval_points")
 
 
@@ -141,16 +144,22 @@ class SeedTraining:
     def _evaluate(self, env: Any) -> FinalEvaluation:
         """The final evaluation, sampled and with the likeliest actions, in equal episodes."""
         sampled, deterministic = (
-            episode_returns(
+            played_episodes(
                 self._agent,
                 env,
                 episodes=self._config.settings.eval_episodes,
                 seed=evaluation_seed(self._seed),
                 deterministic=best,
-            )[0][None]
+                gamma=discount_of(self._config, self._pair),
+            )
             for best in (False, True)
         )
-        return FinalEvaluation(sampled, deterministic)
+        return FinalEvaluation(
+            sampled.returns[None],
+            deterministic.returns[None],
+            sampled.discounted[None],
+            deterministic.discounted[None],
+        )
 
     def _evaluation_env(self, stack: ExitStack) -> Any:
         episodes = self._config.settings.eval_episodes
@@ -176,7 +185,7 @@ def finished_result(folder: RunFolder) -> Result | None:
             int(found["env_steps"]),
             float(found["wall_seconds"]),
             Curve(found["curve_steps"].tolist(), found["curve_returns"]),
-            FinalEvaluation(found["sampled"], found["deterministic"]),
+            FinalEvaluation(**{name: found[name] for name in _RETURNS}),
         )
 
 
@@ -186,8 +195,7 @@ def _write_result(folder: RunFolder, result: Result) -> None:
         "wall_seconds": result.wall_seconds,
         "curve_steps": np.array(result.curve.env_steps, dtype=np.int64),
         "curve_returns": result.curve.returns,
-        "sampled": result.final.sampled,
-        "deterministic": result.final.deterministic,
+        **{name: getattr(result.final, name) for name in _RETURNS},
     }
     write_atomically(folder.path / RESULT, lambda file: np.savez(file, **arrays))
 

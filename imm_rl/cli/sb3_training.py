@@ -97,8 +97,5 @@ def _together(results: list[Result]) -> Result:
             results[0].curve.env_steps,
             np.concatenate([result.curve.returns for result in results], axis=1),
         ),
-        FinalEvaluation(
-            np.concatenate([result.final.sampled for result in results]),
-            np.concatenate([result.final.deterministic for result in results]),
-        ),
+        FinalEvaluation.together([result.final for result in results]),
     )

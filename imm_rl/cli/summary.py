@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -39,10 +40,21 @@ class Yardsticks:
 
 @dataclass(frozen=True)
 class FinalEvaluation:
-    """Undiscounted returns (K, B) of K seeds in B episodes each, on the same random numbers."""
+    """Returns (K, B) of K seeds in B episodes each, on the same random numbers.
+
+    Undiscounted and discounted sums of rewards, with actions drawn and with the likeliest actions.
+    """
 
     sampled: FloatArray
     deterministic: FloatArray
+    sampled_discounted: FloatArray
+    deterministic_discounted: FloatArray
+
+    @classmethod
+    def together(cls, parts: Sequence[FinalEvaluation]) -> FinalEvaluation:
+        """The seeds of all parts, in order."""
+        names = [field.name for field in dataclasses.fields(cls)]
+        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
 
 @dataclass(frozen=True)
@@ -101,12 +113,13 @@ def measure_yardsticks(
 
 def evaluate_finally(agent: IMMReinforce) -> FinalEvaluation:
     """Plays the trained policies, sampled and with their most likely actions, in equal episodes."""
-    (probs,) = agent.action_probs()  # (K, S, A)
     before = agent.evaluator.state()
-    sampled = agent.evaluator.returns(probs)
+    sampled = agent.play()
     agent.evaluator.restore(before)
-    most_likely = np.eye(probs.shape[-1])[probs.argmax(axis=-1)]
-    return FinalEvaluation(sampled, agent.evaluator.returns(most_likely))
+    likeliest = agent.play(greedy=True)
+    return FinalEvaluation(
+        sampled.returns, likeliest.returns, sampled.discounted, likeliest.discounted
+    )
 
 
 def summarize(
@@ -126,13 +139,16 @@ def summarize(
         "env": config.env,
         "agent": config.agent,
         "restricted": config.restricted,
+        "method": config.method,
         "imm_lambda": config.imm_lambda,
         "seeds": [config.seeds[i] for i in index],
         "env_steps": result.env_steps,
         "wall_seconds": seconds,
         "steps_per_second": result.env_steps * n_seeds / max(seconds, 1e-9),
         "eval": evaluation(result.final.sampled[index]),
-        "eval_deterministic": mean_return(result.final.deterministic[index]),
+        "eval_deterministic": by_seed(result.final.deterministic[index]),
+        "eval_discounted": by_seed(result.final.sampled_discounted[index]),
+        "eval_discounted_deterministic": by_seed(result.final.deterministic_discounted[index]),
         "curve": {
             "env_steps": result.curve.env_steps,
             "mean_return": [mean for mean, _, _ in curve],
@@ -149,11 +165,13 @@ def summarize(
 def report(summary: dict[str, Any], folder: RunFolder) -> str:
     """The same for a person: a table, the time, and where to look."""
     seeds, path = summary["seeds"], shlex.quote(str(folder.path))
+    method = summary.get("method", "imm")  # summaries of before there were others
+    used = "" if method in ("none", "imm") else f"method {method}, "
     return "\n".join(
         [
             "",
             f"{summary['env']}: {summary['agent']}, restricted policy {summary['restricted']}, "
-            f"λ {summary['imm_lambda']}, {summary['env_steps']:,} steps, "
+            f"{used}λ {summary['imm_lambda']}, {summary['env_steps']:,} steps, "
             f"{'seed' if len(seeds) == 1 else 'seeds'} {ranges(seeds)}",
             "",
             comparison(
@@ -206,11 +224,14 @@ def comparison(found: Mapping[str, Mapping[str, Any] | None], optimum: float | N
 
 def evaluation(returns: FloatArray) -> dict[str, Any]:
     """Mean, interval and number of returns (K, B) of K policies in B episodes, and each one's mean."""
-    return {
-        **mean_return(returns),
-        "episodes": int(returns.size),
-        "per_seed": returns.mean(axis=1).tolist(),
-    }
+    found = by_seed(returns)
+    per_seed = found.pop("per_seed")
+    return {**found, "episodes": int(returns.size), "per_seed": per_seed}
+
+
+def by_seed(returns: FloatArray) -> dict[str, Any]:
+    """Mean and interval of returns (K, B), and the mean of each of the K."""
+    return {**mean_return(returns), "per_seed": returns.mean(axis=1).tolist()}
 
 
 def mean_return(returns: FloatArray) -> dict[str, Any]:

@@ -92,13 +92,14 @@ def refuse_spaces(pair: EnvPair | FeaturePair, agent: str, view: str) -> None:
             )
 
 
-def refuse_settings(agent: str, given: dict[str, Any], flags: dict[str, Any]) -> None:
+def refuse_settings(agent: str, given: dict[str, Any], flags: dict[str, Any], method: str) -> None:
     """Refuses settings that another agent has, and those of matching where there is nothing to match.
 
     Args:
         agent: Its name.
         given: Key -> value, of file and flags; with `restricted` as it was resolved.
         flags: Key -> text, of the options that were given.
+        method: What the restricted policy is used for.
     """
     for key in given:
         having = agents_with(key)
@@ -107,6 +108,11 @@ def refuse_settings(agent: str, given: dict[str, Any], flags: dict[str, Any]) ->
                 f"{key} is a setting of {' and '.join(having)}; the agent is {agent}. Leave it out, or "
                 f"use --agent {having[0]}."
             )
+    for key in (key for key in flags if key.startswith("bc_") and method != "bc"):
+        raise InvalidInputError(
+            f"{key} is a setting of method 'bc'; the method is {method!r}. Leave it out, or use "
+            "--method bc."
+        )
     if given["restricted"] == "none":
         for key in (key for key in MATCHING if key in flags):
             raise InvalidInputError(
@@ -183,10 +189,19 @@ def checked_preset(name: str, agent: str) -> dict[str, Any]:
     return PRESETS[name]
 
 
-def checked_lambda(value: Any, restricted: str, temperature: float | None) -> str | None:
-    """The schedule's text, None for the agent's own; refused where there is nothing to match."""
+def checked_lambda(
+    value: Any, restricted: str, temperature: float | None, method: str
+) -> str | None:
+    """The schedule's text, None for the agent's own; refused where there is no use for it."""
+    from imm_rl.agents.methods import METHODS, check_schedule
+    from imm_rl.schedules import parse
+
     if restricted != "none":
-        return None if value is None else _schedule_text(value)
+        if value is None:
+            return None if METHODS[method].lambda_means else "0"
+        schedule = parse(value)
+        check_schedule(method, schedule)
+        return str(schedule.text)
     if temperature is not None:
         raise InvalidInputError(
             "temperature is that of the restricted policy, and restricted is 'none'. Give up one."

@@ -28,6 +28,7 @@ DEFAULTS: dict[str, Any] = {
     "env": None,
     "view": None,
     "restricted": None,
+    "method": None,
     "temperature": None,
     "agent": None,
     "lambda": None,
@@ -57,12 +58,14 @@ class TrainConfig:
 
     Attributes:
         view: What the agent sees: "full", or "restricted" to train the policy that sees less.
+        method: What the restricted policy is used for, a name of `methods.METHODS`.
         seeds_drawn: Whether nobody gave the seed.
     """
 
     env: str
     view: str
     restricted: str
+    method: str
     temperature: float | None
     agent: str
     imm_lambda: str
@@ -80,6 +83,7 @@ class TrainConfig:
             "env": self.env,
             "view": self.view,
             "restricted": self.restricted,
+            "method": self.method,
             "temperature": self.temperature,
             "agent": self.agent,
             "lambda": self.imm_lambda,
@@ -120,6 +124,7 @@ def resolve(
         InvalidInputError: A key is unknown, a value out of range, or two contradict each other.
     """
     from imm_rl.agents.defaults import DEFAULT_LAMBDA, training_defaults
+    from imm_rl.agents.methods import checked_method
 
     for key in file:
         if key not in keys():
@@ -130,7 +135,11 @@ def resolve(
         raise InvalidInputError(
             "no environment is given. Try --env tiger; `imm-rl envs` lists all of them."
         )
-    texts = {key: values.text(key, given[key]) for key in ("restricted", "agent") if key in given}
+    texts = {
+        key: values.text(key, given[key])
+        for key in ("restricted", "method", "agent")
+        if key in given
+    }
     preset = values.text("preset", given.get("preset", DEFAULTS["preset"]))
     drawn = given.get("seeds") is None
     seeds = (_drawn_seed(),) if drawn else values.seeds("seeds", given["seeds"])
@@ -149,10 +158,11 @@ def resolve(
     agent = checks.checked_agent(texts.get("agent"), pair)
     view = checks.checked_view(given.get("view"), pair, agent, texts.get("restricted"))
     checks.refuse_spaces(pair, agent, view)
-    helps = tabular and view == "full"
+    helps = tabular and view == "full" and texts.get("method") != "none"
     restricted = texts.get("restricted", "pomdp" if helps else "none")
-    checks.refuse_settings(agent, {**given, "restricted": restricted}, flags)
-    imm_lambda = checks.checked_lambda(given.get("lambda"), restricted, temperature)
+    method = checked_method(texts.get("method"), helped=restricted != "none", agent=agent)
+    checks.refuse_settings(agent, {**given, "restricted": restricted}, flags, method)
+    imm_lambda = checks.checked_lambda(given.get("lambda"), restricted, temperature, method)
     preset_values = checks.checked_preset(preset, agent)
 
     base = training_defaults(agent, pair.name, tabular=tabular)
@@ -171,6 +181,7 @@ def resolve(
         env=pair.spec,
         view=view,
         restricted=environments.absolute_policy(restricted, pair),
+        method=method,
         temperature=temperature,
         agent=agent,
         imm_lambda=imm_lambda or base.get("lambda", DEFAULT_LAMBDA[preset]),

@@ -31,12 +31,14 @@ def plan(config: TrainConfig, pair: EnvPair | FeaturePair) -> str:
     settings = ", ".join(
         f"{name} {plain(value)}"
         for name, value in dataclasses.asdict(config.settings).items()
-        if value is not None  # as the environment says
+        # None: as the environment says
+        if value is not None and not (name.startswith("bc_") and config.method != "bc")
     )
+    method = "" if config.method in ("none", "imm") else f"method {config.method}, "
     lines = [
         f"environment: {config.env}, {described(pair)}",
         f"agent: {config.agent}{sees} with restricted policy {config.restricted}{temperature}, "
-        f"λ {config.imm_lambda}",
+        f"{method}λ {config.imm_lambda}",
         f"training: {config.steps:,} steps, {'seed' if len(config.seeds) == 1 else 'seeds'} "
         f"{ranges(config.seeds)}{drawn}, device {config.device}, preset {config.preset}",
         textwrap.fill(f"settings: {settings}", 100, subsequent_indent="  "),
@@ -105,7 +107,8 @@ def run_name(config: TrainConfig, pair: EnvPair | FeaturePair) -> str:
         from imm_rl.cli.view_restricted import short_name
 
         restricted = short_name(restricted)
-    return f"{config.agent}-{short(restricted)}"
+    used = "" if config.method in ("none", "imm") else f"{config.method}-"
+    return f"{config.agent}-{used}{short(restricted)}"
 
 
 def short(text: str) -> str:

@@ -49,6 +49,7 @@ class Training:
             seeds=config.seeds,
             settings=cast("ReinforceSettings", config.settings),
             device=config.device,
+            method=config.method,
         )
         self._seconds_before = 0.0
         folder.remove_leftovers()

@@ -12,6 +12,7 @@ import torch
 import imm_rl
 from imm_rl.agents import paper
 from imm_rl.agents.evaluation import exact_returns, oracle_return
+from imm_rl.agents.matching_term import MatchingTerm
 from imm_rl.agents.reinforce import IMMReinforce, Record
 from imm_rl.agents.rollout import action_cdf
 from imm_rl.agents.settings import ReinforceSettings
@@ -160,10 +161,10 @@ def test_records_carry_every_measure() -> None:
 def test_grad_cosine_is_that_of_each_runs_whole_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
     agent = make("cheese", "qmdp", 1.0, seeds=(0, 1, 2), hidden_sizes=(8, 5))
     found: dict[str, Any] = {}
-    original = IMMReinforce._grad_cosine
+    original = MatchingTerm._grad_cosine
 
-    def spy(self: IMMReinforce, main: Any, matching: Any) -> Any:
-        parameters = list(self.policy.parameters())
+    def spy(self: MatchingTerm, main: Any, matching: Any) -> Any:
+        parameters = list(agent.policy.parameters())
         flat = []
         for loss in (main, matching):
             parts = torch.autograd.grad(loss.sum(), parameters, retain_graph=True)
@@ -171,7 +172,7 @@ def test_grad_cosine_is_that_of_each_runs_whole_gradients(monkeypatch: pytest.Mo
         found["expected"] = torch.nn.functional.cosine_similarity(*flat, dim=1).numpy()
         return original(self, main, matching)
 
-    monkeypatch.setattr(IMMReinforce, "_grad_cosine", spy)
+    monkeypatch.setattr(MatchingTerm, "_grad_cosine", spy)
     for _ in range(3):
         agent.learn(agent.env_steps + 50, evaluate_at=[agent.env_steps + 50])
         cosine = agent.records[-1].measures["imm/grad_cosine"]

@@ -20,8 +20,9 @@ from imm_rl.agents.state_policy import StatePolicy
 Command = Callable[..., Any]
 
 SUMMARY_KEYS = [
-    *("env", "agent", "restricted", "imm_lambda", "seeds", "env_steps", "wall_seconds"),
-    *("steps_per_second", "eval", "eval_deterministic", "curve", "restricted_eval", "oracle"),
+    *("env", "agent", "restricted", "method", "imm_lambda", "seeds", "env_steps", "wall_seconds"),
+    *("steps_per_second", "eval", "eval_deterministic", "eval_discounted"),
+    *("eval_discounted_deterministic", "curve", "restricted_eval", "oracle"),
 ]
 TIMES = ("wall_seconds", "steps_per_second")
 TAGS = {
@@ -87,7 +88,7 @@ def test_train_writes_a_summary_of_the_agreed_form(
     assert list(summary["eval"]) == ["mean_return", "ci95", "episodes", "per_seed"]
     assert summary["eval"]["episodes"] == 10
     assert summary["eval"]["mean_return"] == pytest.approx(np.mean(summary["eval"]["per_seed"]))
-    assert list(summary["eval_deterministic"]) == ["mean_return", "ci95"]
+    assert list(summary["eval_deterministic"]) == ["mean_return", "ci95", "per_seed"]
     assert list(summary["curve"]) == ["env_steps", "mean_return", "ci95_low", "ci95_high"]
     assert summary["curve"]["env_steps"] == [40, 80, 120]
     assert summary["oracle"] == {"mean_return": 100.0}  # ten steps of the door with the prize

@@ -21,8 +21,9 @@ Command = Callable[..., Any]
 
 TIGER = "tiger(max_steps=10)"
 SUMMARY_KEYS = [
-    *("env", "agent", "restricted", "imm_lambda", "seeds", "env_steps", "wall_seconds"),
-    *("steps_per_second", "eval", "eval_deterministic", "curve", "restricted_eval", "oracle"),
+    *("env", "agent", "restricted", "method", "imm_lambda", "seeds", "env_steps", "wall_seconds"),
+    *("steps_per_second", "eval", "eval_deterministic", "eval_discounted"),
+    *("eval_discounted_deterministic", "curve", "restricted_eval", "oracle"),
 ]
 TAGS = {"rollout/ep_rew_mean", "eval/mean_reward", "time/fps", "train/value_loss"}
 IMM_TAGS = {f"imm/{n}" for n in ("loss", "lambda", "kl", "agreement", "grad_cosine", "weight")}

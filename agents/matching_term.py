@@ -1,0 +1,172 @@
+"""The term of the loss that brings the restricted policy in: `imm`, `noising` or `naive-kl`.
+
+`IMMReinforce` adds λ times it to the policy gradient's loss. Whatever the term, what is logged of an
+update (`imm/kl`, `imm/agreement`, …) is measured on the induced policy, so that methods can be compared.
+
+Index letters: N runs, S states, A actions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from imm_rl.agents.by_state import target_table
+from imm_rl.agents.contexts import Contexts, GivenTargets, make_source
+from imm_rl.agents.restricted.base import RestrictedPolicy
+from imm_rl.agents.rollout import Rollout
+from imm_rl.agents.settings import ReinforceSettings
+from imm_rl.envs.model import FloatArray
+from imm_rl.envs.pair import EnvPair
+from imm_rl.errors import InvalidInputError
+from imm_rl.matching import InducedModelMatching, SharedSupport, Term
+from imm_rl.schedules import WeightController
+
+TERMS = ("imm", "noising", "naive-kl")
+"""The methods that add a term to the loss."""
+
+
+class MatchingTerm:
+    """The term of N runs that train side by side.
+
+    Attributes:
+        source: Where the contexts come from; its state is part of a checkpoint.
+
+    Args:
+        pair: The problem.
+        policy: The restricted policy.
+        method: One of `TERMS`.
+        settings: Of the agent.
+        seeds: Its seeds.
+        n_variants: Weights that each seed is trained with.
+        parameters: Of the policy, each with a leading axis of N runs.
+
+    Raises:
+        InvalidInputError: The policy cannot be asked what a setting needs, or naive-kl is to match at
+            contexts that the agent has not met.
+    """
+
+    def __init__(
+        self,
+        pair: EnvPair,
+        policy: RestrictedPolicy,
+        method: str,
+        *,
+        settings: ReinforceSettings,
+        seeds: Sequence[int],
+        n_variants: int,
+        parameters: Sequence[torch.nn.Parameter],
+    ) -> None:
+        if method == "naive-kl" and settings.contexts == "restricted":
+            raise InvalidInputError(
+                "method 'naive-kl' matches the agent in the states it is in, and contexts 'restricted' "
+                "are met by the restricted policy. Set contexts to 'agent'."
+            )
+        self._method, self._parameters = method, list(parameters)
+        self._n_runs = len(seeds) * n_variants
+        # The contexts bring the restricted policy's probabilities along.
+        self._imm = InducedModelMatching(
+            GivenTargets(), SharedSupport(weights_of=lambda contexts: contexts.support_weights)
+        )
+        self.source = make_source(
+            pair,
+            policy,
+            kind=settings.contexts,
+            weight=settings.context_weight,
+            seeds=seeds,
+            n_variants=n_variants,
+            n_envs=settings.n_envs,
+            visited=method == "naive-kl",
+        )
+
+    def __call__(
+        self,
+        log_probs: Tensor,
+        rollout: Rollout,
+        main: Tensor,
+        controller: WeightController,
+        progress: float,
+        *,
+        measure: bool,
+    ) -> tuple[Tensor | None, dict[str, FloatArray]]:
+        """λ times the term (N,), or None where every λ is 0, and the measures where asked for.
+
+        Args:
+            log_probs: (N, S, A), with gradients.
+            rollout: Of this update.
+            main: (N,), the loss that it is added to.
+            controller: The runs' λ; it is told what it adapts to.
+            progress: Share of the training done.
+            measure: Whether this update is logged.
+        """
+        contexts = self.source.contexts(rollout)
+        weights = controller.weights(progress)
+        adapts = controller.needs_kl or controller.needs_cosine
+        if not (measure or adapts or weights.any()):
+            return None, {}
+        term: Term | None = None
+        if measure or adapts or self._method == "imm":
+            term = self._imm.term(lambda _: log_probs, contexts, weights=contexts.weights)
+        loss = term.loss if term and self._method == "imm" else self._by_state(log_probs, contexts)
+        measures: dict[str, FloatArray] = {}
+        if term is not None and (measure or adapts):
+            measures = self._measures(term, loss, log_probs, contexts)
+            if measure or controller.needs_cosine:  # two more backward passes
+                cosine = self._grad_cosine(main, loss)
+                measures["imm/grad_cosine"] = _where_weighted(contexts, cosine)
+            controller.observe(kl=measures["imm/kl"], cosine=measures.get("imm/grad_cosine"))
+            weights = controller.weights(progress)
+            measures["imm/lambda"] = weights
+        if not weights.any():
+            return None, measures
+        return self._tensor(weights) * loss, measures
+
+    def _by_state(self, log_probs: Tensor, contexts: Contexts) -> Tensor:
+        table = target_table(contexts, self._n_runs, visited=self._method == "naive-kl")
+        loss: Tensor = -(self._tensor(table) * log_probs).sum(dim=(1, 2))
+        return loss
+
+    def _measures(
+        self, term: Term, loss: Tensor, log_probs: Tensor, contexts: Contexts
+    ) -> dict[str, FloatArray]:
+        """What TensorBoard shows of the term, each (N,); reads the graph, changes nothing."""
+        measures = self._imm.measures(
+            term, contexts.weights, log_probs=log_probs, support_weights=contexts.support_weights
+        )
+        values = {f"imm/{name}": _numpy(value) for name, value in measures.items()}
+        values["imm/loss"] = _numpy(loss)
+        values = {name: _where_weighted(contexts, value) for name, value in values.items()}
+        # How much a step's context counts on average: 1 if all count fully.
+        weight = contexts.weights.sum(axis=-1) / contexts.steps
+        values["imm/weight"] = np.broadcast_to(weight, (self._n_runs,)).astype(np.float64)
+        return values
+
+    def _grad_cosine(self, main: Tensor, matching: Tensor) -> FloatArray:
+        """Cosine (N,) between the gradients of the two losses, over each run's parameters."""
+        sums = torch.zeros(3, self._n_runs, device=main.device)
+        pairs = zip(
+            torch.autograd.grad(main.sum(), self._parameters, retain_graph=True),
+            torch.autograd.grad(matching.sum(), self._parameters, retain_graph=True),
+            strict=True,
+        )
+        for g, h in pairs:
+            for i, product in enumerate((g * h, g * g, h * h)):
+                sums[i] += product.flatten(1).sum(dim=1)
+        norms = sums[1].sqrt() * sums[2].sqrt()  # the product of the squares could underflow
+        return _numpy(sums[0] / norms.clamp_min(torch.finfo(sums.dtype).tiny))
+
+    def _tensor(self, array: FloatArray) -> Tensor:
+        device = self._parameters[0].device
+        return torch.as_tensor(array, dtype=torch.float32, device=device)
+
+
+def _numpy(tensor: Tensor) -> FloatArray:
+    return tensor.detach().cpu().numpy().astype(np.float64)
+
+
+def _where_weighted(contexts: Contexts, values: FloatArray) -> FloatArray:
+    """Values (N,), NaN in a run none of whose contexts has weight: it has no distance to speak of."""
+    return np.where((contexts.weights > 0.0).any(axis=-1), values, np.nan)
