@@ -66,7 +66,8 @@ def run(args: argparse.Namespace) -> int:
 
     from imm_rl.cli.console import Console
     from imm_rl.cli.train_config import keys, resolve
-    from imm_rl.cli.train_plan import plan, run_name, short, versions
+    from imm_rl.cli.train_plan import plan
+    from imm_rl.cli.train_run import checked_policy, new_folder
 
     console = Console(json_only=args.json, quiet=args.quiet)
     if args.resume is not None:
@@ -75,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
     flags = {key: value for key, value in given.items() if value is not None}
     file = {} if args.config is None else read_yaml(args.config)
     config, pair = resolve(flags, file, source=args.config or "", fast=args.fast)
-    policy = _checked_policy(config, pair)
+    policy = checked_policy(config, pair)
     if args.print_config:
         print(config.to_yaml(), end="")
         return 0
@@ -84,12 +85,7 @@ def run(args: argparse.Namespace) -> int:
         console.say(plan(config, pair))
         console.say("dry run: all of this is in order, and nothing was trained")
         return 0
-    files = {
-        "config.yaml": config.to_yaml(),
-        "command.txt": shlex.join(args.command_line) + "\n",
-        "versions.json": versions(),
-    }
-    folder = RunFolder.create(config.logdir, short(config.env), run_name(config, pair), files)
+    folder = new_folder(config, pair, shlex.join(args.command_line))
     return _train(config, pair, folder, console, policy)
 
 
@@ -135,10 +131,12 @@ def _train(
     policy: Any | None = None,
 ) -> int:
     """Trains in the folder, from its checkpoint if there is one; returns the exit code."""
+    from imm_rl.cli.train_run import trained
+
     console.say(f"run folder: {folder.path}")
     resume = f"imm-rl train --resume {shlex.quote(str(folder.path))}"
     try:
-        summary = _trained(config, pair, folder, console, policy)
+        summary = trained(config, pair, folder, console, policy)
     except KeyboardInterrupt:
         summary = None
     except RunFailedError as error:
@@ -151,87 +149,3 @@ def _train(
     console.result(summary, report(summary, folder))
     console.say(f"run folder: {folder.path}")
     return 0
-
-
-def _trained(
-    config: TrainConfig,
-    pair: EnvPair | FeaturePair,
-    folder: RunFolder,
-    console: Console,
-    made: Any | None,
-) -> dict[str, Any] | None:
-    """The summary, or None after Ctrl-C."""
-    from imm_rl.cli.console import interval, number
-    from imm_rl.cli.summary import measure_yardsticks
-    from imm_rl.cli.train_plan import plan, policy_about
-
-    console.note(plan(config, pair))
-    policy = _restricted_policy(config, pair, folder, made, console)
-    yardsticks = measure_yardsticks(config, pair, policy)
-    if policy is not None and yardsticks.restricted is not None:
-        mean, *ends = yardsticks.restricted
-        earned = f"earns {number(mean)} {interval(ends)}"
-        console.note(f"restricted policy: {policy_about(policy)}; {earned}")
-    if yardsticks.oracle is not None:
-        console.note(f"optimum for who sees the state: {number(yardsticks.oracle)}")
-    training = _training(config)(config, pair, policy, folder, console)
-    return training.finish(yardsticks) if training.learn() else None
-
-
-def _training(config: TrainConfig) -> Any:
-    """The class that trains the configuration's agent; both have one face."""
-    if config.agent == "reinforce":
-        from imm_rl.cli.training import Training
-
-        return Training
-    from imm_rl.cli.sb3_training import SB3Training
-
-    return SB3Training
-
-
-def _checked_policy(config: TrainConfig, pair: EnvPair | FeaturePair) -> Any | None:
-    """The restricted policy as far as it needs no solving; what cannot be made is refused."""
-    from imm_rl.cli import restricted, view_restricted
-    from imm_rl.envs.pair import EnvPair
-
-    if isinstance(pair, EnvPair):
-        return restricted.check(config.restricted, pair, config.temperature)
-    return view_restricted.make(config.restricted, pair)
-
-
-def _restricted_policy(
-    config: TrainConfig,
-    pair: EnvPair | FeaturePair,
-    folder: RunFolder,
-    made: Any | None,
-    console: Console,
-) -> Any | None:
-    """The run's restricted policy: the one in its folder, else a new one that is left there."""
-    from imm_rl.agents.restricted.alpha_vectors import AlphaVectorPolicy
-    from imm_rl.agents.restricted.belief_table import BeliefTablePolicy
-    from imm_rl.cli import restricted, view_restricted
-    from imm_rl.envs.pair import EnvPair
-
-    copy = view_restricted.kept(folder)
-    if not isinstance(pair, EnvPair):
-        if copy is not None:
-            return view_restricted.make(copy, pair)
-        view_restricted.keep(config.restricted, folder)
-        return view_restricted.make(config.restricted, pair) if made is None else made
-    if copy is not None:
-        return restricted.make(copy, pair, None)
-    if restricted.is_sb3(config.restricted):
-        view_restricted.keep(config.restricted, folder)
-    if folder.restricted.is_file():
-        return restricted.from_file(folder.restricted, pair)
-
-    def progress(asked: int, most: int) -> None:
-        if asked % 50 == 0 or asked == 1:
-            console.note(f"{config.restricted}: asked at {asked} of at most {most} beliefs")
-
-    policy = made
-    if policy is None:
-        policy = restricted.make(config.restricted, pair, config.temperature, progress)
-    if isinstance(policy, AlphaVectorPolicy | BeliefTablePolicy):
-        policy.save(folder.restricted)
-    return policy
