@@ -21,6 +21,8 @@ from imm_rl.errors import invalid
 if TYPE_CHECKING:
     from imm_rl.envs.model import TabularPOMDP
     from imm_rl.envs.pair import EnvPair, RenderMode
+    from imm_rl.envs.render_maps import Board
+    from imm_rl.envs.render_poses import PoseBoard
 
 WIDTH, HEIGHT = 480, 400
 """Pixels of every picture."""
@@ -53,10 +55,14 @@ class Scene(NamedTuple):
 
 
 class Drawing(NamedTuple):
-    """How a problem is drawn: `text` returns lines, `picture` draws between TOP and BOTTOM."""
+    """How a problem is drawn: `text` returns lines, `picture` draws between TOP and BOTTOM.
+
+    `board` says where the states lie, where that is known: beliefs and values are drawn on it.
+    """
 
     text: Callable[[Scene], str]
     picture: Callable[[Scene, Canvas], None]
+    board: Board | PoseBoard | None = None
 
 
 def frame(scene: Scene, mode: RenderMode | None) -> str | RGB:
@@ -76,9 +82,14 @@ def frame(scene: Scene, mode: RenderMode | None) -> str | RGB:
 
 def ansi(scene: Scene) -> str:
     """The scene as lines of text."""
+    drawn = body(scene)
+    return f"{_title(scene)}\n{drawn}{caption(scene)}\n"
+
+
+def body(scene: Scene) -> str:
+    """The drawing alone as lines of text; nothing where a pair has none."""
     drawing = scene.pair.draw
-    body = f"{drawing.text(scene)}\n" if drawing else ""
-    return f"{_title(scene)}\n{body}{caption(scene)}\n"
+    return f"{drawing.text(scene)}\n" if drawing else ""
 
 
 def rgb(scene: Scene) -> RGB:

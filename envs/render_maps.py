@@ -34,7 +34,7 @@ class Board(NamedTuple):
 
 def drawing(board: Board) -> Drawing:
     """The drawing of a problem with this board."""
-    return Drawing(_Text(board), _Picture(board))
+    return Drawing(_Text(board), _Picture(board), board)
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,7 @@ class PoseBoard(NamedTuple):
 
 def drawing(board: PoseBoard) -> Drawing:
     """The drawing of a problem with this board."""
-    return Drawing(_Text(board), _Picture(board))
+    return Drawing(_Text(board), _Picture(board), board)
 
 
 def fit(model: TabularPOMDP, observation: int | None) -> FloatArray:

@@ -199,4 +199,4 @@ def _drawing(plan: maze.Maze, secrets: list[Secret]) -> Drawing:
                 plan.cells, plan.shape, marks, worth, places, headings
             )
     faces = _Faces(boards, [(s.goal, s.cue) for s in secrets for _ in range(n_cells)])
-    return Drawing(faces.text, faces.picture)
+    return Drawing(faces.text, faces.picture, boards[-1, -1])

@@ -94,16 +94,32 @@ class RunFolder:
         return folder
 
     @classmethod
-    def latest(cls, logdir: str | Path) -> RunFolder:
+    def latest(cls, logdir: str | Path, *, finished: bool = False) -> RunFolder:
         """The run below `logdir` that was started last.
+
+        Args:
+            logdir: Where runs lie.
+            finished: Whether runs that have not come to their end are passed over.
 
         Raises:
             InvalidInputError: There is none.
         """
         found = [p for p in Path(logdir).glob(f"*/*/{CONFIG}") if not p.parent.name.startswith(".")]
+        if finished:
+            found = [p for p in found if cls(p.parent).finished]
         if not found:
-            raise InvalidInputError(f"there is no run below {logdir}.")
+            kind = "finished run" if finished else "run"
+            raise InvalidInputError(f"there is no {kind} below {logdir}.")
         return cls(max(found, key=lambda p: (p.stat().st_mtime_ns, str(p))).parent)
+
+    @classmethod
+    def around(cls, path: str | Path) -> RunFolder | None:
+        """The run that a folder or a file lies in, or is; None where it lies in none."""
+        path = Path(path)
+        for folder in (path, path.parent, path.parent.parent):
+            if (folder / CONFIG).is_file() and (folder / "versions.json").is_file():
+                return cls(folder)
+        return None
 
     @property
     def checkpoint(self) -> Path:

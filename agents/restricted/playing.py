@@ -90,7 +90,7 @@ def _played(
             if table.episode < 0:  # its last view is asked again and again, and nobody listens
                 continue
             chance = None if deterministic else chances[table.episode]
-            action = _action(answer, policy.action_space, chance)
+            action = drawn_action(answer, policy.action_space, chance)
             view, reward, terminated, truncated, _ = table.env.step(action)
             returns[table.episode] += float(reward)
             table.view, table.starts = np.asarray(view), False
@@ -104,8 +104,8 @@ def _played(
     return returns
 
 
-def _action(answer: FloatArray, space: Any, chance: np.random.Generator | None) -> Any:
-    """An action of an answer (A,) or (2, d); chance None: the best one."""
+def drawn_action(answer: FloatArray, space: Any, chance: np.random.Generator | None) -> Any:
+    """An action of an answer (A,) or (2, d); chance None: the best one, the first of equals."""
     if isinstance(space, spaces.Discrete):
         if chance is None:
             return int(space.start) + int(answer.argmax())

@@ -52,22 +52,31 @@ def policy_values(model: TabularPOMDP, policy: Any, start: FloatArray | None = N
 
     Args:
         model: See `mdp_values`.
-        policy: (S,) actions, or one action: then the values are the alpha vector of acting blindly.
+        policy: (S,) actions, or one action: then the values are the alpha vector of acting blindly; or
+            (S, A) action probabilities.
         start: (S,), a guess at the values; saves time on large models.
     """
     n, every = model.n_states, np.arange(model.n_states)
-    policy = np.broadcast_to(policy, (n,))
-    reward = model.reward[every, policy]
     stays = model.discount * ~model.terminal  # nothing is earned from a terminal state on
+    mixed = np.ndim(policy) == 2
+    if mixed:
+        policy = np.asarray(policy, dtype=np.float64)
+        reward = (policy * model.reward).sum(axis=1)
+    else:
+        policy = np.broadcast_to(policy, (n,))
+        reward = model.reward[every, policy]
     if isinstance(model.transition, tuple):
         step = sp.csr_array((n, n))
-        for action in np.unique(policy):
-            chosen = sp.diags_array(np.where(policy == action, stays, 0.0))
-            step = step + chosen @ model.transition[action]
+        for action in range(model.n_actions) if mixed else np.unique(policy):
+            share = policy[:, action] if mixed else policy == action
+            step = step + sp.diags_array(share * stays) @ model.transition[action]
         if n > DIRECT_STATES and model.discount < 1.0:
             return _iterated(step, reward, model.discount, start)
         return np.asarray(spla.spsolve(sp.csc_array(sp.eye_array(n) - step), reward))
-    step = stays[:, None] * model.transition[every, policy]
+    if mixed:
+        step = stays[:, None] * np.einsum("sa,sat->st", policy, model.transition)
+    else:
+        step = stays[:, None] * model.transition[every, policy]
     return np.asarray(np.linalg.solve(np.eye(n) - step, reward))
 
 

@@ -18,6 +18,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("imm_rl.cli.train", "train an agent with the help of a policy that sees less"),
     "solve": ("imm_rl.cli.solve", "solve a POMDP and keep the policy"),
     "evaluate": ("imm_rl.cli.evaluate", "say what a run or a policy earns"),
+    "watch": ("imm_rl.cli.watch", "show a policy at work, and what the restricted policy believes"),
     "envs": ("imm_rl.cli.envs", "list the environments and their options"),
     "reproduce": ("imm_rl.cli.reproduce", "remake a figure or table of the paper"),
 }

@@ -74,7 +74,7 @@ def _trained(path: str, env: str | None, episodes: int, seed: int) -> dict[str, 
     """Of a run folder or a model.zip, whichever agent left it."""
     from imm_rl.cli import evaluate_sb3
 
-    files = _model_files(Path(path))
+    files = model_files(Path(path))
     if evaluate_sb3.is_sb3(files[0]):
         return evaluate_sb3.evaluated(path, files, env, episodes, seed)
     return _reinforce(path, files, env, episodes, seed)
@@ -96,7 +96,7 @@ def _reinforce(
         raise unknown_env(path)
     pair = tabular_pair(spec, "a policy of agent reinforce")
     for policy in policies:
-        _check_sizes(path, policy.n_states, policy.n_actions, pair)
+        check_sizes(path, policy.n_states, policy.n_actions, pair)
     n_steps = _episode_steps(Path(path), pair)
     probs = np.stack([policy.table for policy in policies])
     most_likely = np.eye(pair.model.n_actions)[probs.argmax(axis=-1)]
@@ -134,7 +134,7 @@ def unknown_env(path: str) -> InvalidInputError:
     return InvalidInputError(f"{path} does not say which environment it is for. Give --env.")
 
 
-def _model_files(path: Path) -> list[Path]:
+def model_files(path: Path) -> list[Path]:
     """The trained policies of a run's seeds, in order, or the zip itself."""
     from imm_rl.runs import CONFIG, MODEL
 
@@ -158,13 +158,10 @@ def _seed_of(file: Path) -> int:
 
 def run_config(path: Path) -> dict[str, Any]:
     """The configuration of the run that a folder or file lies in; empty where it lies in none."""
-    from imm_rl.formats import read_yaml
-    from imm_rl.runs import CONFIG
+    from imm_rl.runs import RunFolder
 
-    for folder in (path, path.parent, path.parent.parent):
-        if (folder / CONFIG).is_file() and (folder / "versions.json").is_file():
-            return read_yaml(folder / CONFIG)
-    return {}
+    run = RunFolder.around(path)
+    return {} if run is None else run.config()
 
 
 def _episode_steps(path: Path, pair: EnvPair) -> int:
@@ -172,7 +169,8 @@ def _episode_steps(path: Path, pair: EnvPair) -> int:
     return int(run_config(path).get("eval_steps") or pair.max_steps)
 
 
-def _check_sizes(path: str, n_states: int, n_actions: int, pair: EnvPair) -> None:
+def check_sizes(path: str, n_states: int, n_actions: int, pair: EnvPair) -> None:
+    """Refuses a policy of other states or actions than the pair has."""
     model = pair.model
     if (n_states, n_actions) != (model.n_states, model.n_actions):
         raise InvalidInputError(

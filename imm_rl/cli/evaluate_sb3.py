@@ -50,7 +50,7 @@ def evaluated(
         raise unknown_env(path)
     pair = checked_pair(spec)
     policies = [read_policy(file, "cpu") for file in files]
-    view = _view(path, policies[0], pair, config.get("view"))
+    view = trained_view(path, policies[0], pair, config.get("view"))
     vector = evaluation_env(pair, view, episodes)
     try:
         sampled, best = (
@@ -73,7 +73,7 @@ def evaluated(
     }
 
 
-def _view(path: str, policy: Any, pair: EnvPair | FeaturePair, named: Any) -> View:
+def trained_view(path: str, policy: Any, pair: EnvPair | FeaturePair, named: Any) -> View:
     """The view that the policy was trained on: as its run says, else the one whose space it has."""
     if named == "restricted":
         views: tuple[View, ...] = ("pomdp",)

@@ -208,14 +208,14 @@ def _checked_out(out: str) -> Path:
     """The file of the policy."""
     from imm_rl.agents.restricted.policy_files import SUFFIXES
 
-    return _checked_file("--out", out, SUFFIXES, "a policy")
+    return checked_file("--out", out, SUFFIXES, "a policy")
 
 
 def _checked_plot(plot: str) -> Path:
-    return _checked_file("--plot", plot, PICTURES, "a picture")
+    return checked_file("--plot", plot, PICTURES, "a picture")
 
 
-def _checked_file(option: str, text: str, suffixes: tuple[str, ...], what: str) -> Path:
+def checked_file(option: str, text: str, suffixes: tuple[str, ...], what: str) -> Path:
     """A file to write, refused before the solver starts where it cannot be written."""
     from imm_rl.runs import check_writable
 

@@ -1,0 +1,129 @@
+"""Drawings of beliefs: a heat map where states have places on a map, and the likeliest states by name.
+
+They show what the restricted view lets one believe, beside the drawings of what is the case.
+Index letters: S states, C cells.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from imm_rl.envs import canvas, render_maps
+from imm_rl.envs.canvas import RGB, Canvas, Colour
+from imm_rl.envs.layout import by_cell, layout
+from imm_rl.envs.render import BOTTOM, HEIGHT, TOP, WIDTH
+from imm_rl.envs.render_poses import NO_HEADING, PoseBoard
+
+if TYPE_CHECKING:
+    from imm_rl.envs.model import FloatArray
+    from imm_rl.envs.pair import EnvPair
+
+SHADES = "·░▒▓█"
+"""Of a cell in text, up to the likeliest cell; the first one: less than a thousandth of that."""
+
+_BAR = 26.0
+"""Pixels to the right of a map for its colour bar and the numbers beside it."""
+
+
+def likeliest(pair: EnvPair, belief: FloatArray, n: int) -> list[tuple[str, float]]:
+    """Names and probabilities of up to n states, the likeliest first; none that is impossible."""
+    order = np.argsort(-belief, kind="stable")[:n]
+    names = pair.restricted_model.state_names
+    return [(names[s], float(belief[s])) for s in order if belief[s] > 0.0]
+
+
+def text(pair: EnvPair, belief: FloatArray) -> str:
+    """The map in shades of how likely each cell is; nothing where states have no places."""
+    board = layout(pair)
+    if board is None:
+        return ""
+    chance = by_cell(board, belief)
+    chance /= chance.max()
+    rows, columns = board.shape
+    letters = [["#"] * columns for _ in range(rows)]
+    for (row, column), share in zip(board.cells, chance, strict=True):
+        level = 0 if share < 1e-3 else 1 + min(int(share * 4), 3)
+        letters[row][column] = SHADES[level]
+    return "\n".join("".join(row) for row in letters)
+
+
+def picture(pair: EnvPair, belief: FloatArray | None, seen: str) -> RGB | None:
+    """A heat map of a belief, (HEIGHT, WIDTH, 3); None where states have no places.
+
+    Args:
+        pair: The problem.
+        belief: (S,), or None when the episode is over.
+        seen: The name of the last observation.
+    """
+    board = layout(pair)
+    if board is None:
+        return None
+    sheet = Canvas(WIDTH, HEIGHT)
+    sheet.text(20, 25, "belief", 17, bold=True, anchor="lm")
+    sheet.text(WIDTH - 20, 25, "from the restricted view", 13, canvas.GREY, anchor="rm")
+    heat_map(sheet, board, np.zeros(len(board.places)) if belief is None else belief)
+    sheet.line([(20, BOTTOM + 6), (WIDTH - 20, BOTTOM + 6)], canvas.LIGHT, 1.5)
+    sheet.text(20, BOTTOM + 27, f"observation: {seen}", 13, anchor="lm", fit=WIDTH - 40)
+    return sheet.pixels()
+
+
+def heat_map(sheet: Canvas, board: PoseBoard, belief: FloatArray) -> None:
+    """Draws the cells of a map as likely as they are, a triangle for each heading, with a colour bar."""
+    plot = render_maps.plotted(sheet, board.cells, board.shape)
+    posed = board.headings != NO_HEADING
+    flat = by_cell(board, np.where(posed, 0.0, belief))
+    poses = np.zeros((len(board.cells), 4))
+    np.add.at(poses, (board.places[posed], board.headings[posed]), belief[posed])
+    most = max(float(flat.max()), float(poses.max()))
+    scale = most or 1.0
+    turning = np.zeros(len(board.cells), dtype=bool)
+    turning[board.places[posed]] = True
+    for cell, place in enumerate(board.cells):
+        x, y, side = plot.cell(place)
+        gap = 1.0 if side > 12 else 0.0
+        if not turning[cell]:
+            fill = shade(float(flat[cell]) / scale)
+            sheet.box(x + gap, y + gap, side - 2 * gap, side - 2 * gap, fill)
+            continue
+        for heading in range(4):
+            fill = shade(float(poses[cell, heading]) / scale)
+            sheet.shape(_wedge(x + gap, y + gap, side - 2 * gap, heading), fill)
+    _bar(sheet, most)
+
+
+def _wedge(x: float, y: float, side: float, heading: int) -> list[tuple[float, float]]:
+    """The quarter of a square that lies on the side of a heading."""
+    corners = [(x, y), (x + side, y), (x + side, y + side), (x, y + side)]
+    return [corners[heading], corners[(heading + 1) % 4], (x + side / 2, y + side / 2)]
+
+
+def _bar(sheet: Canvas, most: float) -> None:
+    """A colour bar at the right edge of the sheet, from 0 to the largest probability."""
+    x, height = WIDTH - _BAR, BOTTOM - TOP - 40
+    for i in range(32):
+        y = TOP + 20 + height * (1 - (i + 1) / 32)
+        sheet.box(x, y, 10, height / 32 + 0.5, shade((i + 0.5) / 32))
+    if most > 0.0:
+        sheet.text(WIDTH - 6, TOP + 10, f"{most:.2f}", 11, canvas.GREY, anchor="rm")
+        sheet.text(WIDTH - 6, TOP + 30 + height, "0", 11, canvas.GREY, anchor="rm")
+
+
+@lru_cache(maxsize=1)
+def _viridis() -> FloatArray:
+    from matplotlib import colormaps  # late: text needs no colours
+
+    return np.array(colormaps["viridis"](np.linspace(0.0, 1.0, 256))[:, :3] * 255.0)
+
+
+def shade(share: float) -> Colour:
+    """The colour of a share in [0, 1]: viridis, which colour-blind readers and grey printers can read."""
+    red, green, blue = _viridis()[round(min(max(share, 0.0), 1.0) * 255)]
+    return round(red), round(green), round(blue)
+
+
+def seen_name(pair: EnvPair, observation: int | None) -> str:
+    """An observation by name."""
+    return "nothing yet" if observation is None else pair.model.observation_names[observation]
