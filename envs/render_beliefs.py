@@ -14,7 +14,7 @@ import numpy as np
 from imm_rl.envs import canvas, render_maps
 from imm_rl.envs.canvas import RGB, Canvas, Colour
 from imm_rl.envs.layout import by_cell, layout
-from imm_rl.envs.render import BOTTOM, HEIGHT, TOP, WIDTH
+from imm_rl.envs.render import BOTTOM, HEIGHT, WIDTH
 from imm_rl.envs.render_poses import NO_HEADING, PoseBoard
 
 if TYPE_CHECKING:
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
 
 SHADES = "·░▒▓█"
 """Of a cell in text, up to the likeliest cell; the first one: less than a thousandth of that."""
-
-_BAR = 26.0
-"""Pixels to the right of a map for its colour bar and the numbers beside it."""
 
 
 def likeliest(pair: EnvPair, belief: FloatArray, n: int) -> list[tuple[str, float]]:
@@ -101,14 +98,14 @@ def _wedge(x: float, y: float, side: float, heading: int) -> list[tuple[float, f
 
 
 def _bar(sheet: Canvas, most: float) -> None:
-    """A colour bar at the right edge of the sheet, from 0 to the largest probability."""
-    x, height = WIDTH - _BAR, BOTTOM - TOP - 40
-    for i in range(32):
-        y = TOP + 20 + height * (1 - (i + 1) / 32)
-        sheet.box(x, y, 10, height / 32 + 0.5, shade((i + 0.5) / 32))
-    if most > 0.0:
-        sheet.text(WIDTH - 6, TOP + 10, f"{most:.2f}", 11, canvas.GREY, anchor="rm")
-        sheet.text(WIDTH - 6, TOP + 30 + height, "0", 11, canvas.GREY, anchor="rm")
+    """A colour bar in the title, from 0 to the largest probability."""
+    if most == 0.0:
+        return
+    left, wide, n = 116.0, 110.0, 32
+    for i in range(n):
+        sheet.box(left + wide * i / n, 20, wide / n + 0.5, 10, shade((i + 0.5) / n))
+    sheet.text(left - 6, 25, "0", 12, canvas.GREY, anchor="rm")
+    sheet.text(left + wide + 6, 25, f"{most:.2f}", 12, canvas.GREY, anchor="lm")
 
 
 @lru_cache(maxsize=1)

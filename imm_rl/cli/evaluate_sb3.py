@@ -83,6 +83,7 @@ def trained_view(path: str, policy: Any, pair: EnvPair | FeaturePair, named: Any
     fitting = [view for view in views if _fits(policy.observation_space, spaces[view])]
     if not fitting:
         shown = " or ".join(str(space) for space in spaces.values() if space is not None)
+        shown = shown or "no restricted view, as it is given without observe"
         raise InvalidInputError(
             f"the policy of {path} observes {policy.observation_space}; {pair.name} shows {shown}."
         )

@@ -158,6 +158,6 @@ def _watched(args: argparse.Namespace) -> Watched:
 def _map(watched: Watched, out: Any, seed: int, steps: int, deterministic: bool) -> int:
     from imm_rl.cli.watch_map import draw
 
-    print(watched.about)
-    print(f"{draw(out, watched, seed=seed, steps=steps, deterministic=deterministic)} in {out}")
+    shown = draw(out, watched, seed=seed, steps=steps, deterministic=deterministic)
+    print(f"{watched.about}\n{shown} in {out}")
     return 0

@@ -144,7 +144,7 @@ def _ranges(sheet: Canvas, watched: Watched, moment: Moment) -> None:
     action = np.asarray(moment.action, dtype=np.float64).reshape(-1)
     space = watched.pair.action_space  # type: ignore[union-attr]  # no tabular pair's
     low, high = (np.asarray(b, dtype=np.float64).reshape(-1) for b in (space.low, space.high))  # type: ignore[attr-defined]
-    for d in range(min(len(action), ROWS)):
+    for d in range(min(len(action), ROWS - 1)):
         y = _TOP + _STEP * d + 8
         sheet.text(20, y, f"entry {d}: {action[d]:.3f}", 13, anchor="lm", bold=True, fit=114)
         bounded = np.isfinite(low[d]) and np.isfinite(high[d])
@@ -163,6 +163,9 @@ def _ranges(sheet: Canvas, watched: Watched, moment: Moment) -> None:
             tip = at(action[d])
             sheet.shape([(tip - 4, y - 11), (tip + 4, y - 11), (tip, y - 4)], canvas.INK)
             sheet.text(x + 152, y, f"{mean:.2f}", 12.5, anchor="rm")
+    y = _TOP + _STEP * min(len(action), ROWS - 1) + 8
+    words = "line and number: mean   bar: ± one standard deviation   ▼ what is done"
+    sheet.text(20, y, words, 12, canvas.GREY, anchor="lm")
 
 
 def _states(sheet: Canvas, watched: Watched, sight: TabularSight) -> None:

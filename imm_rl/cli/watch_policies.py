@@ -113,7 +113,7 @@ def _table(path: str, file: Path, env: str | None, restricted: str | None, sever
         raise evaluate.unknown_env(path)
     pair = tabular_pair(spec, "a policy of agent reinforce")
     evaluate.check_sizes(path, policy.n_states, policy.n_actions, pair)
-    beside, name = _beside(file, pair, env, restricted)
+    beside, name = _beside(file, pair, restricted)
     return _watched(path, pair, policy.table, "mdp", beside, name, several)
 
 
@@ -138,7 +138,7 @@ def _sb3(path: str, file: Path, env: str | None, restricted: str | None, several
     if is_tabular(pair) and view == "mdp":
         states = np.arange(shown.observation_space.n)[None]  # type: ignore[attr-defined]  # Discrete
         agent = agent.follow(states, np.ones(states.shape, dtype=bool))[0][0]
-    beside, name = _beside(file, pair, env, restricted)
+    beside, name = _beside(file, pair, restricted)
     return _watched(path, pair, agent, view, beside, name, several)
 
 
@@ -176,13 +176,13 @@ def _watched(
 
 
 def _beside(
-    file: Path, pair: EnvPair | FeaturePair, env: str | None, restricted: str | None
+    file: Path, pair: EnvPair | FeaturePair, restricted: str | None
 ) -> tuple[Any | None, str]:
     """The restricted policy beside an agent, and its name: the one that is named, else its run's."""
     if restricted is not None:
         return _made(restricted, pair)
     run = RunFolder.around(file)
-    if run is None or env is not None:  # in another environment the run's may mean nothing
+    if run is None:
         return None, "none"
     config = run.config()
     text, temperature = str(config.get("restricted", "none")), config.get("temperature")
@@ -212,8 +212,8 @@ def _made(
     else:
         if text != "none" and pair.features is None:
             raise InvalidInputError(
-                f"--restricted {text} acts on a restricted view, and {pair.name} has none. Give it one: "
-                f"--env '{pair.name}(observe=[0])'"
+                f"restricted policy {text} acts on a restricted view, and {pair.name} has none. Give it "
+                f"one, --env '{pair.name}(observe=[0])', or --restricted none."
             )
         policy = view_restricted.make(text, pair)
     return policy, name or view_restricted.short_name(text)
