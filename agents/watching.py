@@ -118,7 +118,8 @@ class _Tracked:
         if self.rows is None:
             return None
         row: Any = self.rows[[0]]
-        return np.asarray(row if isinstance(row, np.ndarray) else row.toarray())[0]
+        belief: FloatArray = (row if isinstance(row, np.ndarray) else row.toarray())[0]
+        return belief
 
     def update(self, action: int, output: int, *, terminated: bool) -> None:
         """After an action."""
@@ -144,7 +145,8 @@ class _Asked:
             return probs
         seen = NOTHING_SEEN if tracked.observation is None else tracked.observation
         rows: Any = tracked.rows
-        return answers(self._policy, rows, np.array([seen]))[0]
+        asked: FloatArray = answers(self._policy, rows, np.array([seen]))[0]
+        return asked
 
 
 def tabular_episodes(

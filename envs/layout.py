@@ -42,13 +42,15 @@ def layout(pair: EnvPair) -> PoseBoard | None:
 
 def by_cell(board: PoseBoard, values: FloatArray) -> FloatArray:
     """Sums (C,) of what belongs to the states (S,) of each cell."""
-    return np.bincount(board.places, weights=values, minlength=len(board.cells))
+    return np.asarray(
+        np.bincount(board.places, weights=values, minlength=len(board.cells)), dtype=np.float64
+    )
 
 
 def by_pose(board: PoseBoard, values: FloatArray) -> FloatArray:
     """For each state (S,) the sum over all states that lie in its cell and have its heading."""
     number = _pose(board)
-    return np.bincount(number, weights=values)[number]
+    return np.asarray(np.bincount(number, weights=values)[number], dtype=np.float64)
 
 
 def layers(board: PoseBoard) -> IntArray:

@@ -13,7 +13,7 @@ import numpy as np
 
 from imm_rl.envs import canvas, render_maps
 from imm_rl.envs.canvas import RGB, Canvas, Colour
-from imm_rl.envs.layout import by_cell, layout
+from imm_rl.envs.layout import OFFSETS, by_cell, layout
 from imm_rl.envs.render import BOTTOM, HEIGHT, WIDTH
 from imm_rl.envs.render_poses import NO_HEADING, PoseBoard
 
@@ -68,7 +68,7 @@ def picture(pair: EnvPair, belief: FloatArray | None, seen: str) -> RGB | None:
 
 
 def heat_map(sheet: Canvas, board: PoseBoard, belief: FloatArray) -> None:
-    """Draws the cells of a map as likely as they are, a triangle for each heading, with a colour bar."""
+    """Draws the cells of a map as likely as they are, an arrow head for each heading, with a colour bar."""
     plot = render_maps.plotted(sheet, board.cells, board.shape)
     posed = board.headings != NO_HEADING
     flat = by_cell(board, np.where(posed, 0.0, belief))
@@ -81,20 +81,22 @@ def heat_map(sheet: Canvas, board: PoseBoard, belief: FloatArray) -> None:
     for cell, place in enumerate(board.cells):
         x, y, side = plot.cell(place)
         gap = 1.0 if side > 12 else 0.0
-        if not turning[cell]:
-            fill = shade(float(flat[cell]) / scale)
-            sheet.box(x + gap, y + gap, side - 2 * gap, side - 2 * gap, fill)
-            continue
-        for heading in range(4):
-            fill = shade(float(poses[cell, heading]) / scale)
-            sheet.shape(_wedge(x + gap, y + gap, side - 2 * gap, heading), fill)
+        fill = shade(0.0 if turning[cell] else float(flat[cell]) / scale)
+        sheet.box(x + gap, y + gap, side - 2 * gap, side - 2 * gap, fill)
+        for heading in range(4 * bool(turning[cell])):
+            tint = shade(float(poses[cell, heading]) / scale)
+            sheet.shape(_pointer(x + side / 2, y + side / 2, side, heading), tint)
     _bar(sheet, most)
 
 
-def _wedge(x: float, y: float, side: float, heading: int) -> list[tuple[float, float]]:
-    """The quarter of a square that lies on the side of a heading."""
-    corners = [(x, y), (x + side, y), (x + side, y + side), (x, y + side)]
-    return [corners[heading], corners[(heading + 1) % 4], (x + side / 2, y + side / 2)]
+def _pointer(x: float, y: float, side: float, heading: int) -> list[tuple[float, float]]:
+    """An arrow head in the part of a cell around (x, y) that a heading looks at."""
+    down, right = OFFSETS[heading]
+    tip, base = 0.47 * side, 0.16 * side
+    corners = [(x + right * tip, y + down * tip)]
+    for across in (-base, base):
+        corners.append((x + right * base + down * across, y + down * base + right * across))
+    return corners
 
 
 def _bar(sheet: Canvas, most: float) -> None:

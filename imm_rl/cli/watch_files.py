@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -65,7 +66,8 @@ def write(
 def _gif(path: Path, played: Iterator[tuple[Moment, RGB]], fps: float) -> str:
     from PIL import Image
 
-    images, durations = [], []
+    images: list[Image.Image] = []
+    durations: list[int] = []
     for moment, pixels in played:
         if len(images) == MOST_GIF_FRAMES:
             raise InvalidInputError(
@@ -122,13 +124,12 @@ def _mp4(path: Path, played: Iterator[tuple[Moment, RGB]], fps: float) -> str:
 
 def _ffmpeg() -> Any:
     try:
-        import imageio_ffmpeg
+        return importlib.import_module("imageio_ffmpeg")
     except ImportError:
         raise InvalidInputError(
             "an .mp4 needs imageio-ffmpeg, which is not installed: pip install imageio-ffmpeg. Or write "
             "a .gif."
         ) from None
-    return imageio_ffmpeg
 
 
 def _sheet(path: Path, played: Iterator[tuple[Moment, RGB]]) -> str:

@@ -203,7 +203,9 @@ def _draw_policy(axes: Any, pair: EnvPair, board: PoseBoard, table: FloatArray, 
 
     _prepare(axes, board)
     states = np.flatnonzero(shown)
-    axes.add_collection(PolyCollection([_shape(board, s) for s in states], facecolors=FLOOR))
+    axes.add_collection(
+        PolyCollection([_shape(board, s) for s in states.tolist()], facecolors=FLOOR)
+    )
     for cell, place in enumerate(board.cells):
         mark = board.marks[cell].strip()
         if mark:
@@ -236,6 +238,8 @@ def _draw_policy(axes: Any, pair: EnvPair, board: PoseBoard, table: FloatArray, 
         )
     if still.size:
         words.append(Line2D([], [], marker="o", ls="", color=INK, markersize=4, label="stays"))
+    posed = bool((board.headings != NO_HEADING).any())
+    quarters = "; quarter of a cell: facing that side" if posed else ""
     axes.legend(
         handles=words,
         loc="upper center",
@@ -243,7 +247,7 @@ def _draw_policy(axes: Any, pair: EnvPair, board: PoseBoard, table: FloatArray, 
         ncols=3,
         frameon=False,
         fontsize=9,
-        title="length of an arrow: probability",
+        title="length of an arrow: probability" + quarters,
         title_fontsize=9,
     )
 
@@ -303,7 +307,7 @@ def _draw_heat(
 
     _prepare(axes, board)
     states = np.flatnonzero(shown)
-    corners = [_shape(board, s, gap=0.0) for s in states]
+    corners = [_shape(board, s, gap=0.0) for s in states.tolist()]
     heat = PolyCollection(corners, cmap=colours, edgecolors="white", linewidths=0.6)
     heat.set_array(values[states])
     low, high = float(values[states].min()), float(values[states].max())

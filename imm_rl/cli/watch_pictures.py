@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -142,8 +142,8 @@ def _ranges(sheet: Canvas, watched: Watched, moment: Moment) -> None:
     sheet.text(20, 47, "next action", 12.5, canvas.GREY, anchor="lm")
     _legend(sheet, columns, xs)
     action = np.asarray(moment.action, dtype=np.float64).reshape(-1)
-    space = watched.pair.action_space  # type: ignore[union-attr]  # no tabular pair's
-    low, high = (np.asarray(b, dtype=np.float64).reshape(-1) for b in (space.low, space.high))  # type: ignore[attr-defined]
+    space: Any = watched.pair.action_space  # type: ignore[union-attr]  # no tabular pair's
+    low, high = (np.asarray(b, dtype=np.float64).reshape(-1) for b in (space.low, space.high))
     for d in range(min(len(action), ROWS - 1)):
         y = _TOP + _STEP * d + 8
         sheet.text(20, y, f"entry {d}: {action[d]:.3f}", 13, anchor="lm", bold=True, fit=114)
