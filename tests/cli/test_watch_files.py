@@ -17,7 +17,7 @@ from stable_baselines3 import A2C
 import imm_rl
 from imm_rl.agents.restricted.alpha_vectors import AlphaVectorPolicy
 from imm_rl.agents.state_policy import StatePolicy
-from imm_rl.cli import watch_files, watch_map
+from imm_rl.cli import watch_files, watch_map_panels
 from imm_rl.envs import canvas, render_beliefs
 
 Command = Callable[..., Any]
@@ -262,7 +262,9 @@ def test_map_shows_values_of_the_policy_and_the_belief(
     arrows = policy.collections[1]
     assert len(arrows.U) == 4 * 11
     lengths = np.hypot(arrows.U, arrows.V)
-    np.testing.assert_allclose(lengths[:4], watch_map.REACH[False] * np.array([0.1, 0.3, 0.2, 0.4]))
+    np.testing.assert_allclose(
+        lengths[:4], watch_map_panels.REACH[False] * np.array([0.1, 0.3, 0.2, 0.4])
+    )
 
 
 def test_map_deterministic_draws_the_likeliest_action_alone(
@@ -272,7 +274,7 @@ def test_map_deterministic_draws_the_likeliest_action_alone(
     assert imm_rl_command("watch", *words).code == 0
 
     arrows = drawn[0].axes[0].collections[1]
-    np.testing.assert_allclose(arrows.U, -watch_map.REACH[False] * np.ones(11))  # west
+    np.testing.assert_allclose(arrows.U, -watch_map_panels.REACH[False] * np.ones(11))  # west
     table = np.eye(4)[np.full(11, 3)]
     found = drawn[0].axes[2].collections[0].get_array()
     np.testing.assert_allclose(found, solved("4x3", table), rtol=1e-9)
