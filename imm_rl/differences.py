@@ -1,0 +1,138 @@
+"""How two arms of a comparison differ: mean difference, probability of improvement, permutation p-values.
+
+Arms whose seeds are the same met the same random numbers (common random numbers), so they are compared
+seed by seed; arms with other seeds are compared as two independent samples.
+
+Index letters: K, L seeds.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from imm_rl import resampling
+from imm_rl.errors import invalid
+from imm_rl.resampling import FloatArray
+from imm_rl.statistics import mean_ci95
+
+PERMUTATIONS = 9_999
+
+
+class Difference(NamedTuple):
+    """The mean of a − b, its 95 % confidence interval, and the p-value of no difference."""
+
+    mean: float
+    low: float
+    high: float
+    p_value: float
+
+
+def paired_difference(a: npt.ArrayLike, b: npt.ArrayLike) -> Difference:
+    """The difference of two arms with the same seeds.
+
+    The interval is that of the mean of the K differences (`statistics.mean_ci95`); the two-sided p-value
+    is that of flipping their signs (`scipy.stats.permutation_test`): exact up to 13 seeds, else of
+    `PERMUTATIONS` drawn ones with the given one among them, so that it is never 0.
+
+    Args:
+        a: (K,), a number a seed.
+        b: (K,), of the same seeds in the same order.
+
+    Raises:
+        InvalidInputError: Shapes differ, or a value is not finite.
+    """
+    from scipy import stats
+
+    first, second = _finite("a", a), _finite("b", b)
+    if first.shape != second.shape:
+        raise invalid("a and b", "be of the same seeds", (first.shape, second.shape))
+    differences = first - second
+    mean, low, high = mean_ci95(differences)
+    if len(differences) == 1 or not differences.any():
+        return Difference(mean, low, high, 1.0)
+    test = stats.permutation_test(
+        (differences,),
+        _mean,
+        permutation_type="samples",
+        n_resamples=PERMUTATIONS,
+        vectorized=True,
+        rng=np.random.default_rng(0),
+    )
+    return Difference(mean, low, high, float(test.pvalue))
+
+
+def difference(a: npt.ArrayLike, b: npt.ArrayLike) -> Difference:
+    """The difference of the means of two arms with seeds of their own.
+
+    The interval is Welch's; the p-value that of dealing the values out to two arms anew.
+
+    Args:
+        a: (K,).
+        b: (L,).
+
+    Raises:
+        InvalidInputError: An arm is empty, or a value is not finite.
+    """
+    from scipy import stats
+
+    first, second = _finite("a", a), _finite("b", b)
+    mean = float(first.mean() - second.mean())
+    if min(first.size, second.size) < 2:
+        return Difference(mean, math.nan, math.nan, 1.0)
+    if np.ptp(np.concatenate([first, second])) == 0.0:
+        return Difference(mean, mean, mean, 1.0)
+    if np.ptp(first) == np.ptp(second) == 0.0:
+        low = high = mean
+    else:
+        low, high = stats.ttest_ind(first, second, equal_var=False).confidence_interval()
+    test = stats.permutation_test(
+        (first, second),
+        lambda x, y, axis: x.mean(axis=axis) - y.mean(axis=axis),
+        permutation_type="independent",
+        n_resamples=PERMUTATIONS,
+        vectorized=True,
+        rng=np.random.default_rng(0),
+    )
+    return Difference(mean, float(low), float(high), float(test.pvalue))
+
+
+def probability_of_improvement(a: npt.ArrayLike, b: npt.ArrayLike) -> tuple[float, float, float]:
+    """P(A > B) + P(A = B)/2 for one training of each arm, and its 95 % bootstrap interval.
+
+    Source: Agarwal et al. 2021, "Deep Reinforcement Learning at the Edge of the Statistical Precipice";
+    it is U/(KL) of Mann and Whitney. The arms are resampled apart. Where every pair is ordered alike the
+    bootstrap has no spread, and the interval is the one point.
+
+    Args:
+        a: (K,).
+        b: (L,).
+
+    Returns:
+        The probability, lower and upper end; NaN ends where an arm has a single seed.
+
+    Raises:
+        InvalidInputError: An arm is empty, or a value is not finite.
+    """
+    first, second = _finite("a", a), _finite("b", b)
+    wins = (first[:, None] > second) + 0.5 * (first[:, None] == second)
+    if min(wins.shape) == 1:
+        return float(wins.mean()), math.nan, math.nan
+    here, there = (resampling.counts(n, stream) for stream, n in enumerate(wins.shape))
+    found: FloatArray = ((here @ wins) * there).sum(axis=1)
+    return float(wins.mean()), *resampling.quantiles(found / wins.size, sum(wins.shape) - 1)
+
+
+def _mean(x: FloatArray, axis: int) -> FloatArray:
+    found: FloatArray = x.mean(axis=axis)
+    return found
+
+
+def _finite(name: str, values: npt.ArrayLike) -> FloatArray:
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim != 1 or array.size == 0 or not np.isfinite(array).all():
+        raise invalid(name, "be finite numbers (K,), at least one", array.tolist())
+    return array
