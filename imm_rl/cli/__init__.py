@@ -19,6 +19,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "solve": ("imm_rl.cli.solve", "solve a POMDP and keep the policy"),
     "evaluate": ("imm_rl.cli.evaluate", "say what a run or a policy earns"),
     "watch": ("imm_rl.cli.watch", "show a policy at work, and what the restricted policy believes"),
+    "compare": ("imm_rl.cli.compare", "compare methods over many seeds"),
+    "plot": ("imm_rl.cli.plot", "draw the learning curves of runs"),
     "envs": ("imm_rl.cli.envs", "list the environments and their options"),
     "reproduce": ("imm_rl.cli.reproduce", "remake a figure or table of the paper"),
 }

@@ -1,0 +1,156 @@
+"""Pictures of learning curves: a line and a band for each run; `plot` and `compare` draw with this.
+
+Colours are those of Okabe and Ito, told apart by colour-blind readers; dashes and markers tell them apart
+in grey print.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from imm_rl.errors import InvalidInputError
+from imm_rl.files import write_atomically
+from imm_rl.resampling import FloatArray
+
+COLOURS = (
+    *("#000000", "#0072B2", "#D55E00", "#009E73"),
+    *("#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F"),
+)
+DASHES: tuple[Any, ...] = ("-", "-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)))
+MARKERS = "osD^vPX*"
+SUFFIXES = (".png", ".pdf", ".svg")
+MARKS = 10
+"""Markers of a line, about."""
+
+WIDTH, HEIGHT, DPI = 6.4, 3.8, 200
+"""Inches of a picture that fills a page's width of text, and dots an inch of a PNG."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of a picture.
+
+    Attributes:
+        label: In the legend.
+        steps: (P,) environment steps.
+        centre: (P,).
+        low: (P,) of the band; NaN for none.
+        high: (P,).
+    """
+
+    label: str
+    steps: FloatArray
+    centre: FloatArray
+    low: FloatArray
+    high: FloatArray
+
+
+def figure(
+    lines: Sequence[Line],
+    *,
+    y_label: str,
+    title: str = "",
+    levels: Sequence[tuple[str, float]] = (),
+) -> Any:
+    """The picture, a `matplotlib.figure.Figure`.
+
+    Args:
+        lines: In the order of the legend.
+        y_label: With its unit.
+        title: Above, if any.
+        levels: Named horizontal lines, such as ("optimum", 53.7).
+    """
+    from matplotlib.figure import Figure  # late, and without pyplot: no display is needed
+
+    columns = min(_columns(lines), len(lines)) if lines else 1
+    legend = 0.21 * -(-len(lines) // columns) if len(lines) > 1 else 0.0  # inches below the axes
+    drawn = Figure(figsize=(WIDTH, HEIGHT + legend), layout="constrained")
+    axes = drawn.subplots()
+    for i, line in enumerate(lines):
+        colour = COLOURS[i % len(COLOURS)]
+        axes.plot(
+            line.steps,
+            line.centre,
+            color=colour,
+            linestyle=DASHES[i % len(DASHES)],
+            linewidth=1.7,
+            marker=MARKERS[i % len(MARKERS)],
+            markersize=4,
+            # Shifted a little from line to line, so that markers of lines that meet are seen.
+            markevery=(
+                i * max(len(line.steps) // (MARKS * max(len(lines), 1)), 1),
+                max(len(line.steps) // MARKS, 1),
+            ),
+            label=line.label,
+            zorder=3 + i / 100,
+        )
+        if np.isfinite(line.low).any():
+            axes.fill_between(
+                line.steps, line.low, line.high, color=colour, alpha=0.15, linewidth=0
+            )
+    last = max((float(line.steps[-1]) for line in lines), default=1.0)
+    for name, value in levels:
+        if math.isfinite(value):
+            axes.axhline(value, color="#555555", linewidth=0.9, linestyle=(0, (6, 3)), zorder=1)
+            axes.annotate(  # beside the axes, where no curve is
+                name,
+                (1.01, value),
+                xycoords=("axes fraction", "data"),
+                ha="left",
+                va="center",
+                fontsize=8,
+                color="#555555",
+                annotation_clip=False,
+            )
+    axes.set_xlim(0.0, last * 1.01)
+    axes.margins(y=0.08)
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    axes.tick_params(labelsize=9)
+    axes.set_xlabel("environment steps of a seed", fontsize=10)
+    axes.set_ylabel(y_label, fontsize=10)
+    if title:
+        axes.set_title(title, fontsize=10)
+    axes.grid(alpha=0.3)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    if len(lines) > 1:
+        drawn.legend(
+            loc="outside lower center", ncols=columns, frameon=False, fontsize=9, handlelength=3.2
+        )
+    return drawn
+
+
+def _columns(lines: Sequence[Line]) -> int:
+    """Of the legend, so that it is no wider than the picture: about 90 letters."""
+    longest = max(len(line.label) for line in lines)
+    return max(90 // (longest + 9), 1)
+
+
+def check_out(path: str | Path) -> Path:
+    """The file that a picture is to go to.
+
+    Raises:
+        InvalidInputError: Its suffix is no kind of picture, it is a folder, or its folder is missing.
+    """
+    out = Path(path)
+    if out.suffix.lower() not in SUFFIXES:
+        raise InvalidInputError(
+            f"--out {path} must end in one of {', '.join(SUFFIXES)}, which says the kind of picture."
+        )
+    if out.is_dir():
+        raise InvalidInputError(f"--out {path} is a folder. Give a file name in it.")
+    if not out.absolute().parent.is_dir():
+        raise InvalidInputError(f"--out {path}: there is no folder {out.parent}.")
+    return out
+
+
+def save(drawn: Any, path: Path) -> None:
+    """Writes the picture whole or not at all, in the kind that its suffix names."""
+    kind = path.suffix.lower().removeprefix(".")
+    write_atomically(path, lambda file: drawn.savefig(file, format=kind, dpi=DPI))

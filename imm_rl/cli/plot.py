@@ -1,0 +1,194 @@
+"""`imm-rl plot`: learning curves of any runs as a picture fit for a paper."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from imm_rl.cli.options import add_json, add_quiet
+from imm_rl.errors import InvalidInputError, unknown_name
+
+if TYPE_CHECKING:
+    from imm_rl.cli.curve_picture import Line
+    from imm_rl.cli.run_curves import Aligned, RunCurves
+
+STATISTICS = ("mean", "iqm")
+
+METRICS = {
+    "eval/mean_reward": "return of an evaluation episode",
+    "rollout/ep_rew_mean": "return of a training episode",
+    "imm/kl": "KL(P̂‖Q̄) (nats)",
+    "imm/naive_kl": "mean KL(P̂‖Q) (nats)",
+    "imm/loss": "matching loss (nats)",
+    "imm/lambda": "λ",
+    "imm/agreement": "share of contexts that agree",
+    "time/fps": "environment steps a second",
+}
+"""What an axis calls a column; others go by the column's name."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the options."""
+    parser.description = (
+        "Draws the learning curves of runs: the mean over seeds and a 95 % bootstrap band. A run is a\n"
+        "folder that imm-rl train made, a folder of such folders (a comparison, a sweep), or monitor\n"
+        "files of stable_baselines3."
+    )
+    parser.epilog = (
+        "examples:\n"
+        "  imm-rl plot\n"
+        "  imm-rl plot runs/tiger/reinforce-pomdp-1 runs/tiger/reinforce-none-1 --out tiger.pdf\n"
+        "  imm-rl plot runs/grid/compare-1 --metric imm/kl\n"
+        "  imm-rl plot my_logs/0.monitor.csv --smooth 50"
+    )
+    parser.add_argument(
+        "runs", nargs="*", metavar="RUN", help="what to draw (default: the latest run below runs)"
+    )
+    parser.add_argument(
+        "--metric",
+        metavar="TAG",
+        help="a column of progress.csv, such as rollout/ep_rew_mean or imm/kl (default: eval/mean_reward)",
+    )
+    parser.add_argument(
+        "--statistic", metavar="NAME", default="mean", help="over seeds: mean (default) or iqm"
+    )
+    parser.add_argument("--labels", metavar="A,B", help="names of the runs, in order")
+    parser.add_argument("--title", metavar="TEXT", help="above the picture")
+    parser.add_argument(
+        "--smooth",
+        metavar="N",
+        default="20",
+        help="of monitor files: episodes that a point is the mean of (default: 20)",
+    )
+    parser.add_argument(
+        "--out",
+        metavar="FILE",
+        default="curves.png",
+        help=".png, .pdf or .svg (default: curves.png)",
+    )
+    add_json(parser)
+    add_quiet(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Reads, draws and says what was drawn."""
+    from imm_rl.cli import run_curves, values
+    from imm_rl.cli.console import Console
+    from imm_rl.cli.curve_picture import check_out, figure, save
+    from imm_rl.runs import RunFolder
+
+    console = Console(json_only=args.json, quiet=args.quiet)
+    if args.statistic not in STATISTICS:
+        raise unknown_name("statistic", args.statistic, STATISTICS)
+    out, window = check_out(args.out), values.count("--smooth", args.smooth)
+    metric = args.metric or run_curves.DEFAULT_METRIC
+    paths = args.runs or [str(RunFolder.latest("runs").path)]
+    runs = [run for path in paths for run in run_curves.read(path, metric, window)]
+    names = _labels(args.labels, runs)
+    drawn = [(name, run) for name, run in zip(names, runs, strict=True) if run.curves]
+    for name, left in zip(names, runs, strict=True):
+        if not left.curves:
+            console.note(f"left out: {name}, {left.path}: {left.why_empty}")
+    if not drawn:
+        raise InvalidInputError(
+            "there is nothing to draw: "
+            + "; ".join(f"{left.path}: {left.why_empty}" for left in runs)
+            + "."
+        )
+    curves = [(name, run_curves.aligned(run.curves)) for name, run in drawn]
+    lines = [_line(name, found, args.statistic) for name, found in curves]
+    for note in _notes(curves):
+        console.note(note)
+    title = _title(args.statistic, curves) if args.title is None else args.title
+    save(figure(lines, y_label=METRICS.get(metric, metric), title=title), out)
+    result = _result(out, metric, args.statistic, drawn, lines)
+    console.result(result, _report(result))
+    return 0
+
+
+def _labels(given: str | None, runs: Sequence[RunCurves]) -> list[str]:
+    from imm_rl.cli.run_curves import labels
+
+    if given is None:
+        return labels(runs) if len(runs) > 1 else [runs[0].path.name]
+    names = [name.strip() for name in given.split(",")]
+    if len(names) != len(runs) or not all(names):
+        found = ", ".join(str(run.path) for run in runs)
+        raise InvalidInputError(
+            f"--labels has {len(names)} names, and there are {len(runs)} runs to draw: {found}."
+        )
+    return names
+
+
+def _line(name: str, found: Aligned, statistic: str) -> Line:
+    from imm_rl.cli.curve_picture import Line
+    from imm_rl.curve_statistics import bands
+
+    return Line(name, found.env_steps, *bands(found.values, interquartile=statistic == "iqm"))
+
+
+def _notes(curves: Sequence[tuple[str, Aligned]]) -> list[str]:
+    notes = []
+    for name, found in curves:
+        if found.values.shape[1] == 1:
+            notes.append(f"{name}: a single seed, so there is no band")
+        if found.cut > 0.0:
+            notes.append(
+                f"{name}: its line ends at {found.env_steps[-1]:,.0f} steps, where its shortest seed does; "
+                f"the longest went on for {found.cut:,.0f}"
+            )
+    return notes
+
+
+def _title(statistic: str, curves: Sequence[tuple[str, Aligned]]) -> str:
+    """What line and band are; nothing where every run has a single seed."""
+    numbers = sorted({found.values.shape[1] for _, found in curves})
+    if numbers == [1]:
+        return ""
+    seeds = f"{numbers[0]}" if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]}"
+    middle = {"mean": "mean", "iqm": "interquartile mean"}[statistic]
+    return f"{middle} over {seeds} seeds, with a 95 % band"
+
+
+def _result(
+    out: Path,
+    metric: str,
+    statistic: str,
+    drawn: Sequence[tuple[str, RunCurves]],
+    lines: Sequence[Line],
+) -> dict[str, Any]:
+    return {
+        "out": str(out),
+        "metric": metric,
+        "statistic": statistic,
+        "runs": [
+            {
+                "label": line.label,
+                "path": str(run.path),
+                "seeds": len(run.curves),
+                "env_steps": int(line.steps[-1]),
+                "final": float(line.centre[-1]),
+                "ci95": [float(line.low[-1]), float(line.high[-1])],
+            }
+            for (_, run), line in zip(drawn, lines, strict=True)
+        ],
+    }
+
+
+def _report(result: dict[str, Any]) -> str:
+    from imm_rl.cli.console import interval, number, table
+
+    rows = [["", "seeds", "steps", f"last {result['metric']}", "95 % interval"]]
+    rows += [
+        [
+            r["label"],
+            str(r["seeds"]),
+            f"{r['env_steps']:,}",
+            number(r["final"]),
+            interval(r["ci95"]),
+        ]
+        for r in result["runs"]
+    ]
+    return f"{table(rows)}\n\npicture: {result['out']}"

@@ -1,0 +1,148 @@
+"""`imm-rl plot`: what is drawn, what is said, what is refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from imm_rl.cli.curve_picture import Line, figure
+from imm_rl.curve_statistics import bands
+
+Command = Callable[..., Any]
+
+
+def _run(folder: Path, n_seeds: int, *, length: int = 5, extra: int = 0, lam: float = 1.0) -> Path:
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text(
+        f"env: tiger\nlambda: {lam}\nseeds: {list(range(n_seeds))}\n"
+    )
+    rng = np.random.default_rng(n_seeds)
+    for seed in range(n_seeds):
+        place = folder if n_seeds == 1 else folder / f"seed_{seed}"
+        place.mkdir(exist_ok=True)
+        rows = length + extra * (seed == 0)
+        lines = [f"{100 * (i + 1)},{i + rng.normal():.6f}\n" for i in range(rows)]
+        (place / "progress.csv").write_text("env_steps,eval/mean_reward\n" + "".join(lines))
+    return folder
+
+
+def test_figure_has_a_line_a_band_and_a_label_for_each_run() -> None:
+    steps = np.arange(1.0, 6.0) * 1000
+    values = np.random.default_rng(0).normal(size=(2, 5, 8))
+    lines = [Line(f"run {i}", steps, *bands(v)) for i, v in enumerate(values)]
+
+    drawn = figure(lines, y_label="return", title="both", levels=[("optimum", 3.0)])
+
+    (axes,) = drawn.axes
+    curves = [line for line in axes.lines if line.get_label().startswith("run")]
+    for line, curve, fill in zip(lines, curves, axes.collections, strict=True):
+        np.testing.assert_array_equal(curve.get_xdata(), steps)
+        np.testing.assert_allclose(curve.get_ydata(), line.centre)
+        outline = fill.get_paths()[0].vertices[:, 1]
+        assert outline.min() == pytest.approx(line.low.min())
+        assert outline.max() == pytest.approx(line.high.max())
+    assert curves[0].get_color() != curves[1].get_color()
+    assert curves[0].get_marker() != curves[1].get_marker()
+    assert [text.get_text() for text in drawn.legends[0].get_texts()] == ["run 0", "run 1"]
+    assert axes.get_xlabel() == "environment steps of a seed"
+    assert axes.get_ylabel() == "return"
+    assert "optimum" in [text.get_text() for text in axes.texts]
+
+
+@pytest.mark.parametrize("suffix", ["png", "pdf", "svg"])
+def test_plot_writes_the_kind_of_picture_that_is_named(
+    suffix: str, imm_rl_command: Command, tmp_path: Path
+) -> None:
+    _run(tmp_path / "a" / "r1", 3)
+    _run(tmp_path / "a" / "r2", 3, lam=0.5)
+    out = tmp_path / f"x.{suffix}"
+
+    outcome = imm_rl_command("plot", tmp_path / "a", "--out", out)
+
+    assert outcome.code == 0
+    assert f"picture: {out}" in outcome.out
+    assert "λ 0.5" in outcome.out
+    if suffix == "png":
+        with Image.open(out) as picture:
+            assert picture.width == 1280
+    assert out.stat().st_size > 1000
+
+
+def test_plot_says_what_it_drew_and_what_it_left_out(
+    imm_rl_command: Command, tmp_path: Path
+) -> None:
+    long = _run(tmp_path / "long", 4, extra=2)
+    alone = _run(tmp_path / "alone", 1)
+    empty = _run(tmp_path / "empty", 1, length=0)
+
+    outcome = imm_rl_command(
+        *("plot", long, alone, empty, "--labels", "A,B,C", "--out", tmp_path / "x.png", "--json")
+    )
+
+    assert "left out: C" in outcome.err
+    assert "has no value yet" in outcome.err
+    assert "B: a single seed, so there is no band" in outcome.err
+    assert "A: its line ends at 500 steps" in outcome.err
+    found = json.loads(outcome.out)
+    first, second = found["runs"]
+    assert (first["label"], first["seeds"], first["env_steps"]) == ("A", 4, 500)
+    assert first["ci95"][0] < first["final"] < first["ci95"][1]
+    assert (second["label"], second["ci95"]) == ("B", [None, None])
+
+
+def test_plot_takes_the_interquartile_mean(imm_rl_command: Command, tmp_path: Path) -> None:
+    folder = _run(tmp_path / "r", 9)
+    finals = {}
+    for name in ("mean", "iqm"):
+        outcome = imm_rl_command(
+            *("plot", folder, "--statistic", name, "--out", tmp_path / "x.png", "--json", "--quiet")
+        )
+        finals[name] = json.loads(outcome.out)["runs"][0]["final"]
+
+    last = [
+        float((folder / f"seed_{k}" / "progress.csv").read_text().splitlines()[-1].split(",")[1])
+        for k in range(9)
+    ]
+    assert finals["mean"] == pytest.approx(np.mean(last))
+    assert finals["iqm"] == pytest.approx(np.mean(np.sort(last)[2:-2]))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["nowhere"], "there is no run nowhere"),
+        (["r", "--out", "x.gif"], "must end in one of .png, .pdf, .svg"),
+        (["r", "--out", "nowhere/x.png"], "there is no folder nowhere"),
+        (["r", "--out", "r"], "must end in one of"),
+        (["r", "--metric", "eval/mean_rewad"], "Did you mean 'eval/mean_reward'?"),
+        (["r", "--statistic", "median"], "unknown statistic 'median'"),
+        (["r", "--labels", "A,B"], "--labels has 2 names, and there are 1 runs"),
+        (["r", "--smooth", "0"], "--smooth must be a whole number"),
+        (["e"], "there is nothing to draw: e: eval/mean_reward has no value yet"),
+        ([], "there is no run below runs"),
+    ],
+)
+def test_plot_answers_a_mistake_with_one_line(
+    words: list[str],
+    message: str,
+    imm_rl_command: Command,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    _run(tmp_path / "r", 2)
+    _run(tmp_path / "e", 1, length=0)
+    before = sorted(tmp_path.rglob("*"))
+
+    outcome = imm_rl_command("plot", *words)
+
+    assert outcome.code == 2
+    assert message in outcome.err
+    assert outcome.err.strip().count("\n") == 0
+    assert sorted(tmp_path.rglob("*")) == before
