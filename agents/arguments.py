@@ -81,7 +81,8 @@ def checked_weights(
     """The schedules of λ; 0 where there is no use for one, and any other weight is refused."""
     if imm_lambda is None:
         useless = policy is None or not METHODS[method].lambda_means
-        imm_lambda = 0.0 if useless else DEFAULT_LAMBDA["default"]
+        own = METHODS[method].default_lambda or DEFAULT_LAMBDA["default"]
+        imm_lambda = 0.0 if useless else own
     if not isinstance(imm_lambda, Iterable) or isinstance(imm_lambda, str):
         imm_lambda = [imm_lambda]
     schedules = [parse(w) for w in imm_lambda]

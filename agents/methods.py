@@ -25,6 +25,7 @@ class Method:
             loss has a gradient and a distance to adapt to.
         agents: Who serves it.
         source: Where it is from.
+        default_lambda: Where nobody gives one; empty: what `defaults` says, or nothing.
     """
 
     text: str
@@ -32,6 +33,7 @@ class Method:
     adapts: bool
     agents: tuple[str, ...]
     source: str
+    default_lambda: str = ""
 
 
 _EVERY = ("reinforce", "ppo", "a2c")
@@ -52,6 +54,7 @@ METHODS: dict[str, Method] = {
         True,
         _TABULAR,
         "Xie et al. 2017; Muneeb and Ohannessian 2024",
+        "linear:1->0@0.1",
     ),
     "naive-kl": Method(
         "matches the agent in the state it is in (kickstarting)",
@@ -59,6 +62,7 @@ METHODS: dict[str, Method] = {
         True,
         _TABULAR,
         "Schmitt et al. 2018",
+        "linear:1->0@0.1",
     ),
     "interpolate": Method(
         "trains without, and mixes the restricted policy's probabilities in when acting",
@@ -66,6 +70,7 @@ METHODS: dict[str, Method] = {
         False,
         _TABULAR,
         "Muneeb and Ohannessian 2024",
+        "linear:1->0@0.1",
     ),
     "bc": Method(
         "imitates the restricted policy first, then trains without it", "", False, _TABULAR, ""
@@ -76,9 +81,11 @@ METHODS: dict[str, Method] = {
         False,
         _TABULAR,
         "Uchendu et al. 2023, Jump-Start Reinforcement Learning",
+        "linear:0.5->0@0.2",
     ),
 }
-"""By name, in the order of tables and legends."""
+"""By name, in the order of tables and legends. `docs/compare.md` says how the default λ were chosen: IMM's
+rivals do badly with IMM's own, which stays for half of the training."""
 
 
 def checked_method(name: str | None, *, helped: bool, agent: str = "reinforce") -> str:

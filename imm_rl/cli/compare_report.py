@@ -105,11 +105,11 @@ def markdown(result: Mapping[str, Any], command: str) -> str:
         f"![Return against environment steps, a line a method]({PICTURE})",
         "",
     ]
-    main = [*_markdown(_main_rows(result)), ""]
+    main = [*markdown_table(main_rows(result)), ""]
     finals = [
         "## Final evaluation",
         "",
-        *_markdown(_final_rows(result)),
+        *markdown_table(_final_rows(result)),
         "",
         "Sampled: actions drawn; greedy: the likeliest action. Discounted with the model's γ.",
         "",
@@ -126,7 +126,7 @@ def terminal(result: Mapping[str, Any]) -> str:
         f"{result['env']}: {len(result['seeds'])} seeds; threshold {number(level['return'])} "
         f"({level['text']}, {level['of']}); reference {result['reference']}",
         "",
-        table(_main_rows(result)),
+        table(main_rows(result)),
         "",
         table(_final_rows(result)),
     ]
@@ -138,7 +138,8 @@ def terminal(result: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _main_rows(result: Mapping[str, Any]) -> list[list[str]]:
+def main_rows(result: Mapping[str, Any]) -> list[list[str]]:
+    """The table of steps, areas, finals and differences, the first row a head."""
     rows = [
         [
             "method",
@@ -230,6 +231,7 @@ def _p(value: float) -> str:
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
-def _markdown(rows: Sequence[Sequence[str]]) -> list[str]:
+def markdown_table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of a table, the first row its head."""
     lines = [f"| {' | '.join(row)} |" for row in rows]
     return [lines[0], "|---" * len(rows[0]) + "|", *lines[1:]]

@@ -124,7 +124,7 @@ def resolve(
         InvalidInputError: A key is unknown, a value out of range, or two contradict each other.
     """
     from imm_rl.agents.defaults import DEFAULT_LAMBDA, training_defaults
-    from imm_rl.agents.methods import checked_method
+    from imm_rl.agents.methods import METHODS, checked_method
 
     for key in file:
         if key not in keys():
@@ -184,7 +184,9 @@ def resolve(
         method=method,
         temperature=temperature,
         agent=agent,
-        imm_lambda=imm_lambda or base.get("lambda", DEFAULT_LAMBDA[preset]),
+        imm_lambda=imm_lambda
+        or METHODS[method].default_lambda
+        or base.get("lambda", DEFAULT_LAMBDA[preset]),
         steps=values.count("steps", steps),
         seeds=seeds,
         device=device,
