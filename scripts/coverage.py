@@ -44,6 +44,11 @@ COLUMNS = (
     *("median steps", "P(A > B)"),
 )
 TESTS = ("paired", "unpaired")
+PROSE = (
+    "Below 93 % is only the mean of skewed returns of few seeds: their long tail is often not in the sample "
+    "at all, and no interval that knows nothing of it can reach that far. The interquartile mean does not "
+    "suffer from this. Above 97 % nothing.",
+)
 
 
 def coverage(draw: Draw, seeds: int, samples: int, rng: np.random.Generator) -> dict[str, float]:
@@ -95,6 +100,7 @@ def main() -> None:
             cells = [f"{found[key]:.1%}" for key in (*COLUMNS, *TESTS)]
             lines.append(f"| {name} | {seeds} | {' | '.join(cells)} |")
             print(lines[-1], flush=True)
+    lines += ["", *PROSE]
     error = np.sqrt(0.95 * 0.05 / args.samples)
     lines += [
         "",
