@@ -172,6 +172,7 @@ class IMMReinforce:
             self.guide = Guide(follower, self.n_runs * settings.n_envs)
         elif self.method == "interpolate":
             self.evaluator.mix_with(self.restricted)
+        self._shown: FloatArray | None = None  # steps that `bc` was shown, (N,)
         self._n_updates = 0  # of the whole training, once it is known
         self.controller: WeightController | None = None
         self.controller_state: dict[str, np.ndarray] = {}  # of a checkpoint, until learn() needs it
@@ -276,6 +277,10 @@ class IMMReinforce:
                 log_probs, rollout, loss, self.controller, progress, measure=measure
             )
             loss = loss if matching is None else loss + matching
+        elif self.method == "bc":
+            if self._shown is None:  # goes on from a checkpoint
+                self._shown = self.records[-1].measures["bc/demonstration_steps"]
+            measures = {"bc/demonstration_steps": self._shown}
         elif self.controller is not None and self.method in ("interpolate", "jsrl"):
             measures = {"imm/lambda": self.controller.weights(progress)}
         self._require_finite(loss.detach(), "loss")
@@ -317,7 +322,8 @@ class IMMReinforce:
 
     def _warm_start(self) -> None:
         settings = self.settings
-        shown = demonstrations(self.pair, self.restricted, self.seeds, settings.bc_episodes)
+        shown, steps = demonstrations(self.pair, self.restricted, self.seeds, settings.bc_episodes)
+        self._shown = np.tile(steps, len(self.schedules))
         clone(
             self.policy,
             list(self.policy.parameters()),

@@ -1,8 +1,9 @@
 """`bc`: behaviour cloning of the restricted policy before the training, as a start for the parameters.
 
 The restricted policy plays episodes of the pair's model; the agent, which sees the state, is fitted to
-the policy's probabilities at the states it met. The episodes cost the agent no environment step here
-(whoever owns the restricted policy may have recorded them), which is generous to this method.
+the policy's probabilities at the states it met. These episodes are not counted among the agent's
+environment steps (whoever owns the restricted policy may have recorded them), which is generous to this
+method; how many steps they had is logged as `bc/demonstration_steps`.
 
 Index letters: N runs, S states, A actions.
 """
@@ -22,8 +23,12 @@ from imm_rl.envs.model import FloatArray
 from imm_rl.envs.pair import EnvPair
 
 
-def demonstrations(pair: EnvPair, policy: Any, seeds: Sequence[int], episodes: int) -> FloatArray:
+def demonstrations(
+    pair: EnvPair, policy: Any, seeds: Sequence[int], episodes: int
+) -> tuple[FloatArray, FloatArray]:
     """What the restricted policy does at the states it meets, (K, S, A): shares of all steps, sum 1.
+
+    And how many steps that were, (K,).
 
     Args:
         pair: The problem.
@@ -42,8 +47,8 @@ def demonstrations(pair: EnvPair, policy: Any, seeds: Sequence[int], episodes: i
         )
         for moment in played:
             np.add.at(table, moment.states, moment.probs)
-        table /= table.sum()
-    return tables
+    steps: FloatArray = tables.sum(axis=(1, 2))
+    return tables / steps[:, None, None], steps.round()
 
 
 def clone(

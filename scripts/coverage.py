@@ -45,9 +45,9 @@ COLUMNS = (
 )
 TESTS = ("paired", "unpaired")
 PROSE = (
-    "Below 93 % is only the mean of skewed returns of few seeds: their long tail is often not in the sample "
-    "at all, and no interval that knows nothing of it can reach that far. The interquartile mean does not "
-    "suffer from this. Above 97 % nothing.",
+    "Below 93 % is only the mean of skewed returns of few seeds: their long tail is often not in the "
+    "sample at all, and no interval that knows nothing of it can reach that far. The interquartile "
+    "mean does not suffer from this. Above 97 % nothing.",
 )
 
 

@@ -20,6 +20,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "evaluate": ("imm_rl.cli.evaluate", "say what a run or a policy earns"),
     "watch": ("imm_rl.cli.watch", "show a policy at work, and what the restricted policy believes"),
     "compare": ("imm_rl.cli.compare", "compare methods over many seeds"),
+    "sweep": ("imm_rl.cli.sweep", "train every point of a file, on cores or on a cluster"),
     "plot": ("imm_rl.cli.plot", "draw the learning curves of runs"),
     "envs": ("imm_rl.cli.envs", "list the environments and their options"),
     "reproduce": ("imm_rl.cli.reproduce", "remake a figure or table of the paper"),

@@ -98,7 +98,9 @@ def _arm(part: str, text: str, keys: list[str]) -> Arm:
                 f"own. Give it as an option: --{key.replace('_', '-')} {value}."
             )
         if key not in keys:
-            raise unknown_name(f"option of {part.strip()!r}", key, [k for k in keys if k not in SHARED])
+            raise unknown_name(
+                f"option of {part.strip()!r}", key, [k for k in keys if k not in SHARED]
+            )
         if key in options:
             raise invalid(key, "be given once", part.strip())
         options[key] = value

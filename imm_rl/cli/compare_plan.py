@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from imm_rl.cli import values
 from imm_rl.cli.arms import Arm, parse_arms
 from imm_rl.cli.train_config import TrainConfig, keys, resolve
+from imm_rl.cli.train_run import checked_policy
 from imm_rl.errors import ImmRlError, InvalidInputError, invalid, unknown_name
 from imm_rl.formats import read_yaml
 from imm_rl.runs import CONFIG, RunFolder, file_name
@@ -132,7 +133,9 @@ def make_plan(
     resolved = []
     for arm in arms:
         try:
-            resolved.append(resolve(arm.over(common), {}, fast=fast))
+            config, pair = resolve(arm.over(common), {}, fast=fast)
+            checked_policy(config, pair)
+            resolved.append((config, pair))
         except ImmRlError as error:
             raise InvalidInputError(f"method {arm.label}: {error}") from error
     labels = [arm.label for arm in arms]

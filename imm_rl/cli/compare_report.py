@@ -23,8 +23,9 @@ HOW = """\
 How to read it. A number is over seeds, one value a seed; in brackets a 95 % interval (bootstrap over \
 seeds with expanded percentiles; Student's t below 20 seeds). Steps: the first evaluation at or above \
 the threshold; a seed that never gets there is censored at the end of its training, the median is that \
-of Kaplan and Meier, and > says that not half of the seeds got there. Times as fast: the reference's \
-median by this one's. Area: mean return over the training. IQM: the mean without the best and the worst \
+of Kaplan and Meier, and > says that not half of the seeds got there. Shown: steps of the \
+restricted policy that bc imitates first, which are not counted. Times as fast: the reference's median by \
+this one's. Area: mean return over the training. IQM: the mean without the best and the worst \
 quarter of the seeds. Difference: final return minus the reference's{pairing}; p: permutation test, not \
 corrected for the number of methods. P(better): the probability that a training of this method ends \
 above one of the reference. Evaluations have random numbers of their own, the same for all methods."""
@@ -157,7 +158,8 @@ def main_rows(result: Mapping[str, Any]) -> list[list[str]]:
         steps, against = arm["steps_to_threshold"], arm["against_reference"]
         row = [
             arm["label"],
-            _with_interval(steps["median"], steps["ci95"], _steps, arm["env_steps"]),
+            _with_interval(steps["median"], steps["ci95"], _steps, arm["env_steps"])
+            + (f" + {steps['shown_before']:,.0f} shown" if steps["shown_before"] else ""),
             f"{steps['reached']}/{len(arm['seeds'])}",
         ]
         area, iqm = arm["area_under_curve"], arm["final_iqm"]

@@ -36,6 +36,7 @@ class Trained:
         env_steps: (P,).
         returns: (P, K), the evaluations while it trained.
         finals: By evaluation, (K,); those that the summary has of each seed.
+        shown: Environment steps of a seed that it was shown before its own, which are not among these.
     """
 
     label: str
@@ -44,6 +45,7 @@ class Trained:
     env_steps: FloatArray
     returns: FloatArray
     finals: dict[str, FloatArray]
+    shown: float = 0.0
 
     @property
     def seeds(self) -> list[int]:
@@ -76,7 +78,12 @@ class Trained:
             if summary.get(key) and "per_seed" in summary[key]
         }
         summary = {**summary, "seeds": sorted(summary["seeds"])}
-        return cls(label, str(folder.path), summary, curves.env_steps, curves.values, finals)
+        shown = 0.0
+        if summary.get("method") == "bc":
+            (found,) = read(folder.path, "bc/demonstration_steps")
+            shown = float(np.mean([curve.values[-1] for curve in found.curves]))
+        path = str(folder.path)
+        return cls(label, path, summary, curves.env_steps, curves.values, finals, shown)
 
 
 def compared(arms: Sequence[Trained], reference: str, threshold: Threshold) -> dict[str, Any]:
@@ -146,6 +153,7 @@ def _arm(
             "median": mine.median,
             "ci95": list(mine.ci95),
             "reached": int(mine.reached.sum()),
+            "shown_before": arm.shown,
         },
         "area_under_curve": _mean(area),
         "final_iqm": dict(zip(("iqm", "ci95"), _split(iqm_ci95(arm.finals["eval"])), strict=True)),

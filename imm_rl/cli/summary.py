@@ -50,6 +50,11 @@ class FinalEvaluation:
     sampled_discounted: FloatArray
     deterministic_discounted: FloatArray
 
+    def part(self, seeds: slice) -> FinalEvaluation:
+        """That of some of the seeds."""
+        names = [field.name for field in dataclasses.fields(self)]
+        return FinalEvaluation(*(getattr(self, name)[seeds] for name in names))
+
     @classmethod
     def together(cls, parts: Sequence[FinalEvaluation]) -> FinalEvaluation:
         """The seeds of all parts, in order."""

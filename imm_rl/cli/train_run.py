@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from imm_rl.cli import restricted, view_restricted
@@ -50,6 +51,7 @@ def trained(
     console: Console,
     made: Any | None = None,
     yardsticks: Yardsticks | None = None,
+    others: Sequence[tuple[TrainConfig, RunFolder]] = (),
 ) -> dict[str, Any] | None:
     """Trains in a folder, from its checkpoint if there is one.
 
@@ -60,9 +62,10 @@ def trained(
         console: For notes and progress.
         made: The restricted policy, where it was made already.
         yardsticks: What it and the optimum earn, where that was measured already.
+        others: Further runs of REINFORCE that differ in λ alone, to be trained as one with this one.
 
     Returns:
-        The summary, or None after Ctrl-C, with the state saved.
+        The summary of the (first) run, or None after Ctrl-C, with the state saved.
 
     Raises:
         RunFailedError: The training diverged; the last checkpoint is kept.
@@ -79,7 +82,10 @@ def trained(
         console.note(f"restricted policy: {policy_about(policy)}; {earned}")
     if yardsticks.oracle is not None:
         console.note(f"optimum for who sees the state: {number(yardsticks.oracle)}")
-    training = _training(config)(config, pair, policy, folder, console)
+    for other_config, other in others:
+        restricted_policy(other_config, pair, other, policy, console)  # leaves it there
+    along = {"others": others} if others else {}
+    training = _training(config)(config, pair, policy, folder, console, **along)
     return training.finish(yardsticks) if training.learn() else None
 
 

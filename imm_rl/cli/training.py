@@ -1,13 +1,19 @@
-"""One training of `imm-rl train` in its run folder, from its first step or from its checkpoint."""
+"""A training of REINFORCE in its run folder, from its first step or from its checkpoint.
+
+Several runs that differ in λ alone can be trained as one tensor program, each with a run folder of its own
+(`imm-rl sweep` does); the checkpoint of all of them lies in the first one's.
+"""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, cast
 
 from imm_rl.agents.checkpoint import load_checkpoint, save_checkpoint
 from imm_rl.agents.reinforce import IMMReinforce, Record
+from imm_rl.agents.state_policy import StatePolicy
 from imm_rl.cli.clock import read_seconds, write_seconds
 from imm_rl.cli.console import Console, Progress, measures_shown
 from imm_rl.cli.interrupt import stop_on_interrupt
@@ -31,6 +37,7 @@ class Training:
         policy: The restricted policy, None without one.
         folder: The run's.
         console: For progress.
+        others: Further runs to train along, which differ in their λ alone, with their folders.
     """
 
     def __init__(
@@ -40,20 +47,26 @@ class Training:
         policy: RestrictedPolicy | None,
         folder: RunFolder,
         console: Console,
+        others: Sequence[tuple[TrainConfig, RunFolder]] = (),
     ) -> None:
         self._config, self._folder, self._console = config, folder, console
+        self._runs = [(config, folder), *others]
         self.agent = IMMReinforce(
             pair,
             restricted=policy,
-            imm_lambda=config.imm_lambda,
+            imm_lambda=[each.imm_lambda for each, _ in self._runs],
             seeds=config.seeds,
             settings=cast("ReinforceSettings", config.settings),
             device=config.device,
             method=config.method,
         )
         self._seconds_before = 0.0
-        folder.remove_leftovers()
-        self._folders = [folder.of_seed(seed, config.seeds) for seed in config.seeds]
+        for _, run in self._runs:
+            run.remove_leftovers()
+        # One a training, in the agent's order: over weights and, within a weight, over seeds.
+        self._folders = [
+            run.of_seed(seed, config.seeds) for _, run in self._runs for seed in config.seeds
+        ]
         for each in [folder.checkpoint.parent, *(f.path for f in self._folders)]:
             each.mkdir(exist_ok=True)
         self._resumed_at: int | None = None
@@ -102,25 +115,38 @@ class Training:
         return True
 
     def finish(self, yardsticks: Yardsticks) -> dict[str, Any]:
-        """Evaluates the trained policies and writes everything that tells of the result."""
-        config, agent = self._config, self.agent
-        seconds = self.seconds
-        curve = Curve.of([r.env_steps for r in agent.records], [r.returns for r in agent.records])
-        result = Result(agent.env_steps, seconds, curve, evaluate_finally(agent))
-        policies = agent.state_policies(
-            env=config.env,
-            agent=config.agent,
-            restricted=config.restricted,
-            imm_lambda=config.imm_lambda,
-        )
+        """Evaluates the trained policies and writes everything that tells of the result.
+
+        Returns:
+            The summary of the first run.
+        """
+        seconds, agent = self.seconds, self.agent
+        final = evaluate_finally(agent)
         self._write_progress()
-        for i, (policy, folder) in enumerate(zip(policies, self._folders, strict=True)):
-            policy.save(folder.path / MODEL)
-            if folder is not self._folder:
-                folder.write_json(SUMMARY, summarize(config, result, yardsticks, of=[i]))
-        summary = summarize(config, result, yardsticks)
-        self._folder.write_json(SUMMARY, summary)  # last: it says that the run is finished
-        return summary
+        policies = agent.state_policies()
+        n_seeds = len(self._config.seeds)
+        summaries = []
+        for i, (config, folder) in enumerate(self._runs):
+            mine = slice(i * n_seeds, (i + 1) * n_seeds)
+            returns = [record.returns[mine] for record in agent.records]
+            curve = Curve.of([record.env_steps for record in agent.records], returns)
+            result = Result(agent.env_steps, seconds, curve, final.part(mine))
+            about = {
+                "env": config.env,
+                "agent": config.agent,
+                "restricted": config.restricted,
+                "imm_lambda": config.imm_lambda,
+            }
+            for k, (policy, place) in enumerate(
+                zip(policies[mine], self._folders[mine], strict=True)
+            ):
+                StatePolicy(policy.table, {**policy.about, **about}).save(place.path / MODEL)
+                if place.path != folder.path:
+                    place.write_json(SUMMARY, summarize(config, result, yardsticks, of=[k]))
+            summaries.append(summarize(config, result, yardsticks))
+        for (_, folder), summary in zip(self._runs, summaries, strict=True):
+            folder.write_json(SUMMARY, summary)  # last: it says that the run is finished
+        return summaries[0]
 
     def _keep(self, record: Record, writers: list[CurveWriter], progress: Progress) -> None:
         """Curves, checkpoint and a line of progress, after an evaluation.

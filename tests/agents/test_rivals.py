@@ -95,7 +95,8 @@ def test_bc_starts_from_a_policy_that_does_what_was_shown() -> None:
     agent = _agent("bc", bc_updates=500, bc_episodes=50)
     agent._warm_start()
 
-    shown = demonstrations(agent.pair, agent.restricted, agent.seeds, 50)
+    shown, steps = demonstrations(agent.pair, agent.restricted, agent.seeds, 50)
+    assert (steps == 50 * agent.pair.max_steps).all()  # cheese has no terminal state
     found = agent.action_probs()[0]
 
     visits = shown.sum(axis=2)
@@ -110,8 +111,8 @@ def test_demonstrations_are_those_of_each_seed() -> None:
     pair = imm_rl.make("cheese")
     policy = imm_rl.agents.solve(pair.restricted_model, "qmdp")
 
-    both = demonstrations(pair, policy, [4, 9], 5)
-    alone = demonstrations(pair, policy, [9], 5)
+    both, _ = demonstrations(pair, policy, [4, 9], 5)
+    alone, _ = demonstrations(pair, policy, [9], 5)
 
     np.testing.assert_array_equal(both[1], alone[0])
     assert not np.array_equal(both[0], both[1])

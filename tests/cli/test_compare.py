@@ -229,6 +229,7 @@ def test_plan_shares_what_is_not_an_arms_own() -> None:
         (["--env", "tiger", "--methods", "imm"], "at least two"),
         (["--env", "tiger", "--seeds", "3"], "seeds must be at least two"),
         (["--env", "tiger", "--method", "imm"], "a comparison takes --methods"),
+        (["--env", "tiger", "--restricted", "fob"], "Did you mean 'fib'?"),
         (["--env", "tiger", "--reference", "bcc"], "Did you mean 'bc'?"),
         (["--env", "tiger", "--threshold", "x%"], "threshold must be"),
         (["--env", "tiger", "--threshold", "high"], "threshold must be"),
