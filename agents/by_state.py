@@ -50,12 +50,13 @@ def target_table(contexts: Contexts, n_runs: int, *, visited: bool) -> FloatArra
     return table
 
 
-def _scattered(states: FloatArray, masses: FloatArray, n_states: int) -> FloatArray:
+def _scattered(states: Any, masses: FloatArray, n_states: int) -> FloatArray:
     """Each mass (A,) of (N, M, A) added to its state's row, states (N, M)."""
     n_runs, _, n_actions = masses.shape
     rows = np.arange(n_runs)[:, None] * n_states + states
     cells = rows[..., None] * n_actions + np.arange(n_actions)
     flat = np.bincount(
         cells.ravel(), weights=masses.ravel(), minlength=n_runs * n_states * n_actions
-    )
-    return flat.reshape(n_runs, n_states, n_actions)
+    ).astype(np.float64)
+    table: FloatArray = flat.reshape(n_runs, n_states, n_actions)
+    return table

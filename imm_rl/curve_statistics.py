@@ -34,10 +34,11 @@ def area_under_curve(env_steps: npt.ArrayLike, returns: npt.ArrayLike) -> FloatA
     """
     steps, values = _curves(env_steps, returns)
     if len(steps) == 1:
-        return values[0]
-    widths = np.diff(steps)[:, None]
-    area: FloatArray = (widths * (values[1:] + values[:-1]) / 2.0).sum(axis=0)
-    return area / (steps[-1] - steps[0])
+        only: FloatArray = values[0]
+        return only
+    shares = np.diff(steps)[:, None] / (steps[-1] - steps[0])
+    area: FloatArray = (shares * (values[1:] + values[:-1]) / 2.0).sum(axis=0)
+    return area
 
 
 def bands(
@@ -129,7 +130,7 @@ def steps_to(env_steps: npt.ArrayLike, returns: npt.ArrayLike, threshold: float)
     """
     steps, values = _curves(env_steps, returns)
     there = values >= threshold
-    reached = there.any(axis=0)
+    reached = np.asarray(there.any(axis=0))
     return CensoredSteps(np.where(reached, steps[there.argmax(axis=0)], steps[-1]), reached)
 
 
@@ -169,9 +170,11 @@ def log_rank(a: CensoredSteps, b: CensoredSteps) -> float:
         return 1.0
     if np.array_equal(a.steps, b.steps) and np.array_equal(a.reached, b.reached):
         return 1.0
-    samples = (stats.CensoredData(x.steps[x.reached], right=x.steps[~x.reached]) for x in (a, b))
+    first, second = (
+        stats.CensoredData(x.steps[x.reached], right=x.steps[~x.reached]) for x in (a, b)
+    )
     with np.errstate(invalid="ignore", divide="ignore"):
-        p = float(stats.logrank(*samples).pvalue)
+        p = float(stats.logrank(first, second).pvalue)
     return 1.0 if math.isnan(p) else p
 
 

@@ -69,8 +69,10 @@ class Trained:
             raise InvalidInputError(
                 f"the run {folder.path} has {len(summary['seeds'])} seeds and curves of {len(run.curves)}."
             )
-        order = np.argsort(run.seeds) if len(run.seeds) > 1 else [0]
-        curves = aligned([run.curves[i] for i in order])
+        by_seed = sorted(
+            zip(map(str, run.seeds), run.curves, strict=True), key=lambda e: _whole(e[0])
+        )
+        curves = aligned([curve for _, curve in by_seed])
         places = np.argsort(summary["seeds"])
         finals = {
             key: np.array(summary[key]["per_seed"])[places]
@@ -84,6 +86,10 @@ class Trained:
             shown = float(np.mean([curve.values[-1] for curve in found.curves]))
         path = str(folder.path)
         return cls(label, path, summary, curves.env_steps, curves.values, finals, shown)
+
+
+def _whole(text: str) -> int:
+    return int(text) if text.isdigit() else -1  # of a single seed nobody may say which
 
 
 def compared(arms: Sequence[Trained], reference: str, threshold: Threshold) -> dict[str, Any]:

@@ -82,7 +82,7 @@ class LocalWorkers:
 
     def close(self) -> None:
         """See `Workers`."""
-        self._pool.stop()
+        self._pool.stop()  # type: ignore[no-untyped-call]  # pebble's own annotation is missing
         self._pool.join()
 
 
@@ -143,7 +143,9 @@ class RayWorkers:
                 'backend ray needs Ray, which is not installed: pip install "imm-rl[ray]".'
             ) from None
         self._ray, self._folder = ray, folder
-        cpus = {} if address is not None else {"num_cpus": n_workers, "include_dashboard": False}
+        cpus: dict[str, Any] = (
+            {} if address is not None else {"num_cpus": n_workers, "include_dashboard": False}
+        )
         environment = {
             "env_vars": {"OMP_NUM_THREADS": "1", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
         }

@@ -127,7 +127,7 @@ def _ffmpeg() -> Any:
         return importlib.import_module("imageio_ffmpeg")
     except ImportError:
         raise InvalidInputError(
-            "an .mp4 needs imageio-ffmpeg, which is not installed: pip install imageio-ffmpeg. Or write "
+            'an .mp4 needs imageio-ffmpeg, which is not installed: pip install "imm-rl[video]". Or write '
             "a .gif."
         ) from None
 

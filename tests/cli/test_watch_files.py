@@ -117,7 +117,7 @@ def test_watch_says_what_an_mp4_needs(
 
     assert outcome.code == 2
     assert outcome.err.count("\n") == 1
-    assert "pip install imageio-ffmpeg" in outcome.err
+    assert 'pip install "imm-rl[video]"' in outcome.err
 
 
 class Counter(gymnasium.Env[Any, Any]):
