@@ -53,6 +53,9 @@ class Arm:
             given = {k: v for k, v in given.items() if not k.startswith("bc_") or k in self.options}
         if self.method == "none":
             given = {k: v for k, v in given.items() if k not in _OF_HELP or k in self.options}
+            given["restricted"] = (
+                "none"  # said, so that an environment with --observe is seen in full
+            )
         elif not METHODS[self.method].lambda_means and "lambda" not in self.options:
             given.pop("lambda", None)
         return given

@@ -10,6 +10,7 @@ from typing import Any
 from imm_rl.cli.compare_statistics import EVALUATIONS, Trained
 from imm_rl.cli.console import interval, number, ranges, table
 from imm_rl.cli.curve_picture import Line, figure, save
+from imm_rl.cli.train_plan import short
 from imm_rl.curve_statistics import bands
 from imm_rl.files import write_text
 from imm_rl.formats import to_json
@@ -44,7 +45,7 @@ def write(folder: Path, result: Mapping[str, Any], arms: Sequence[Trained], comm
     levels = [(f"threshold\n({result['threshold']['text']})", result["threshold"]["return"])]
     if result["optimum"] is not None:
         levels.append(("optimum", result["optimum"]))
-    title = f"{result['env']}: mean over {len(result['seeds'])} seeds, with a 95 % band"
+    title = f"{short(result['env'])}: mean over {len(result['seeds'])} seeds, with a 95 % band"
     save(
         figure(lines, y_label="return of an evaluation episode", title=title, levels=levels),
         folder / PICTURE,
@@ -96,7 +97,7 @@ def markdown(result: Mapping[str, Any], command: str) -> str:
     level = result["threshold"]
     said = f"{level['text']} " if level["of"] != "as given" else ""
     head = [
-        f"# {result['env']}: {len(result['arms'])} methods, {len(result['seeds'])} seeds",
+        f"# {short(result['env'])}: {len(result['arms'])} methods, {len(result['seeds'])} seeds",
         "",
         f"Made by `{command}`.",
         "",
@@ -124,7 +125,7 @@ def terminal(result: Mapping[str, Any]) -> str:
     level = result["threshold"]
     lines = [
         "",
-        f"{result['env']}: {len(result['seeds'])} seeds; threshold {number(level['return'])} "
+        f"{short(result['env'])}: {len(result['seeds'])} seeds; threshold {number(level['return'])} "
         f"({level['text']}, {level['of']}); reference {result['reference']}",
         "",
         table(main_rows(result)),

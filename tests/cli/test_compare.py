@@ -288,3 +288,15 @@ def test_compare_trains_ppo_with_and_without(
     assert {arm["agent"] for arm in result["arms"]} == {"ppo"}
     discounted = result["arms"][0]["eval_discounted"]["mean"]
     assert discounted != result["arms"][0]["eval"]["mean"]
+
+
+def test_compare_of_hidden_features_sees_all_in_every_arm(imm_rl_command: Command) -> None:
+    words = ["--env", "CartPole-v1", "--observe", "2,3", "--restricted", "rules:push"]
+    plan = make_plan(
+        {"env": "CartPole-v1", "observe": "2,3", "agent": "ppo"}, "none,none(gamma=0.9)", None, None
+    )
+
+    assert [config.view for config in plan.configs] == ["full", "full"]
+    outcome = imm_rl_command("compare", *words, "--methods", "none,imm")
+    assert outcome.code == 2
+    assert "rules" in outcome.err
