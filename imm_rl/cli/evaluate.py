@@ -105,7 +105,20 @@ def _reinforce(
         evaluator = Evaluator(pair, [seed], len(policies), episodes=episodes, n_steps=n_steps)
         returns.append(evaluator.returns(tables))
     seeds = [policy.about.get("seed") for policy in policies]
-    return result_of(path, pair, returns[0], returns[1], n_steps, seed) | {"trained_seeds": seeds}
+    found = result_of(path, pair, returns[0], returns[1], n_steps, seed)
+    return {**found, "trained_seeds": seeds, "note": _note(policies[0].about, Path(path))}
+
+
+def _note(about: dict[str, Any], path: Path) -> str:
+    """What the numbers leave out; empty where nothing."""
+    from imm_rl.schedules import parse
+
+    if run_config(path).get("method") != "interpolate" or not parse(about["imm_lambda"])(1.0):
+        return ""
+    return (
+        f"trained with method interpolate and λ {about['imm_lambda']}: this is the agent alone, without the "
+        "restricted policy's share that the run's own summary has"
+    )
 
 
 def _restricted(path: str, env: str | None, episodes: int, seed: int) -> dict[str, Any]:
@@ -227,5 +240,6 @@ def _report(result: dict[str, Any]) -> str:
                 },
                 optimum(result),
             ),
+            *filter(None, [result.get("note")]),
         ]
     )

@@ -148,3 +148,16 @@ def test_evaluate_of_a_real_run_agrees_with_its_summary(
     low, high = summary["eval"]["ci95"]
     width = high - low
     assert low - width < found["eval"]["mean_return"] < high + width
+
+
+def test_evaluate_says_what_it_leaves_out_of_an_interpolation(
+    imm_rl_command: Command, tiny: list[str], tmp_path: Path
+) -> None:
+    for schedule, noted in (("1", True), ("linear:1->0@0.5", False)):
+        words = ["--method", "interpolate", "--lambda", schedule, "--logdir", tmp_path, *tiny]
+        imm_rl_command("train", "--env", "tiger", "--seeds", "3", "--quiet", *words)
+
+        outcome = imm_rl_command("evaluate", "--logdir", tmp_path)
+
+        assert outcome.code == 0
+        assert ("this is the agent alone" in outcome.out) == noted
