@@ -15,6 +15,7 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 
+from imm_rl.agents.by_state import target_table
 from imm_rl.agents.contexts import Contexts, GivenTargets, make_source
 from imm_rl.agents.episodes import EpisodeTracker
 from imm_rl.agents.restricted.base import RestrictedPolicy
@@ -44,6 +45,7 @@ class BeliefMatcher:
         batch_size: B, at most.
         n_envs: E.
         seed: Of the drawn observations and batches.
+        method: A name of `methods.TERMS`.
     """
 
     def __init__(
@@ -56,8 +58,9 @@ class BeliefMatcher:
         batch_size: int,
         n_envs: int,
         seed: int,
+        method: str = "imm",
     ) -> None:
-        self._codec, self._batch_size = codec, batch_size
+        self._codec, self._batch_size, self._method = codec, batch_size, method
         self._source = make_source(
             pair,
             policy,
@@ -67,6 +70,7 @@ class BeliefMatcher:
             n_variants=1,
             n_envs=n_envs,
             most=MOST_CONTEXTS,
+            visited=method == "naive-kl",
         )
         self._imm = InducedModelMatching(
             GivenTargets(), SharedSupport(weights_of=lambda contexts: contexts.support_weights)
@@ -140,10 +144,25 @@ class BeliefMatcher:
         batch = Contexts(beliefs, targets, weights, len(rows))
         term = self._imm.term(lambda _: found, batch, weights=weights)
         shares = batch.support_weights
+        loss = term.loss if self._method == "imm" else self._by_state(found, batch, rows, states)
         return PolicyTerm(
-            term.loss,
+            loss,
             lambda: self._imm.measures(term, weights, log_probs=found, support_weights=shares),
         )
+
+    def _by_state(
+        self, log_probs: torch.Tensor, batch: Contexts, rows: np.ndarray, states: np.ndarray
+    ) -> torch.Tensor:
+        """The loss of noising or naive KL, of log-probabilities (n, A) at states (n,)."""
+        naive = self._method == "naive-kl"
+        if naive and self._contexts is not None and self._contexts.visited is not None:
+            met = self._contexts.visited[0][rows]  # (B,) whole numbers or (B, S) shares
+            there = np.searchsorted(states, met) if met.ndim == 1 else met[:, states]
+            batch = batch._replace(visited=there[None])
+        table = torch.as_tensor(target_table(batch, 1, visited=naive)[0], device=log_probs.device)
+        some = table > 0.0  # a masked action has no target, and a log-probability of −inf
+        loss: torch.Tensor = -(table[some].to(log_probs.dtype) * log_probs[some]).sum()
+        return loss
 
     def state(self) -> dict[str, np.ndarray]:
         """What going on exactly needs, between two rollouts."""

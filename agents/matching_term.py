@@ -25,9 +25,6 @@ from imm_rl.errors import InvalidInputError
 from imm_rl.matching import InducedModelMatching, SharedSupport, Term
 from imm_rl.schedules import WeightController
 
-TERMS = ("imm", "noising", "naive-kl")
-"""The methods that add a term to the loss."""
-
 
 class MatchingTerm:
     """The term of N runs that train side by side.
@@ -38,7 +35,7 @@ class MatchingTerm:
     Args:
         pair: The problem.
         policy: The restricted policy.
-        method: One of `TERMS`.
+        method: One of `methods.TERMS`.
         settings: Of the agent.
         seeds: Its seeds.
         n_variants: Weights that each seed is trained with.

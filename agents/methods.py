@@ -36,6 +36,9 @@ class Method:
     default_lambda: str = ""
 
 
+TERMS = ("imm", "noising", "naive-kl")
+"""The methods that add a term to the loss."""
+
 _EVERY = ("reinforce", "ppo", "a2c")
 _TABULAR = ("reinforce",)
 
@@ -52,7 +55,7 @@ METHODS: dict[str, Method] = {
         "matches each state that a belief allows by itself (the k = 1 bound of IMM)",
         "weight of the term",
         True,
-        _TABULAR,
+        _EVERY,
         "Xie et al. 2017; Muneeb and Ohannessian 2024",
         "linear:1->0@0.1",
     ),
@@ -60,7 +63,7 @@ METHODS: dict[str, Method] = {
         "matches the agent in the state it is in (kickstarting)",
         "weight of the term",
         True,
-        _TABULAR,
+        _EVERY,
         "Schmitt et al. 2018",
         "linear:1->0@0.1",
     ),
@@ -118,6 +121,26 @@ def checked_method(name: str | None, *, helped: bool, agent: str = "reinforce") 
         raise InvalidInputError(
             f"method {name!r} needs a restricted policy, and restricted is 'none'. Name one, or leave "
             "the method out."
+        )
+    return name
+
+
+def checked_term(name: str, *, tabular: bool) -> str:
+    """The name of a method that adds a term to the loss.
+
+    Args:
+        name: As a user gave it.
+        tabular: Whether there is a model; without one only `imm` is served.
+
+    Raises:
+        InvalidInputError: It is no such method, or is not served.
+    """
+    if name not in TERMS:
+        raise unknown_name("method", name, TERMS)
+    if name != "imm" and not tabular:
+        raise InvalidInputError(
+            f"method {name!r} matches at states that a belief allows, and this environment has no model to "
+            "filter beliefs by. Use method 'imm'."
         )
     return name
 

@@ -36,8 +36,8 @@ from imm_rl.agents.arguments import (
 )
 from imm_rl.agents.contexts import ContextSource
 from imm_rl.agents.evaluation import Evaluator, Played
-from imm_rl.agents.matching_term import TERMS, MatchingTerm
-from imm_rl.agents.methods import checked_method
+from imm_rl.agents.matching_term import MatchingTerm
+from imm_rl.agents.methods import TERMS, checked_method
 from imm_rl.agents.network import BatchedStateNetwork
 from imm_rl.agents.restricted.base import RestrictedPolicy
 from imm_rl.agents.rollout import Rollout, TabularRollouts, action_cdf

@@ -25,6 +25,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 
 from imm_rl.agents.arguments import Weight, checked_policy, checked_weights
 from imm_rl.agents.belief_matcher import BeliefMatcher
+from imm_rl.agents.methods import checked_term
 from imm_rl.agents.neighbours import Equal, Nearest, parse_completions
 from imm_rl.agents.restricted.asking import acts_on_observation, is_view_policy, probs_at
 from imm_rl.agents.restricted.view_policy import ViewPolicy, as_view_policy, followed
@@ -78,6 +79,7 @@ class IMMCallback(BaseCallback):
         completions: What a view may stand for, where features are hidden: `Nearest`, `Equal`, their text
             ("nearest:k=16"), or a function of views (B, r) and a generator that gives full observations
             (B, K, ...). Default: by the kind of the view.
+        method: `imm`; for a tabular pair also `noising` or `naive-kl`, its rivals (`methods.METHODS`).
         context_weight: For a tabular pair: how much each belief counts; as in `ReinforceSettings`.
         observations: For a tabular pair whose states a wrapper shows in a form of its own: the
             observation of each state, (S, ...), or a function of the states (S,).
@@ -99,6 +101,7 @@ class IMMCallback(BaseCallback):
         restricted: Any = "pomdp",
         imm_lambda: Weight | None = None,
         *,
+        method: str = "imm",
         observe: Observe | None = None,
         completions: Nearest | Equal | Sampler | str | None = None,
         context_weight: str | None = None,
@@ -119,7 +122,8 @@ class IMMCallback(BaseCallback):
         self._completions = completions
         self._context_weight, self._observations = context_weight, observations
         self.policy = self._checked_restricted(getattr(env, "action_space", None))
-        (self.schedule,) = checked_weights(imm_lambda, self.policy)
+        self._method = checked_term(method, tabular=isinstance(self._seen, EnvPair))
+        (self.schedule,) = checked_weights(imm_lambda, self.policy, self._method)
         self._batch_size = checked_count("batch_size", batch_size)
         self._gradient = TermGradient(checked_count("refresh", refresh))
         if total_timesteps is not None:
@@ -328,6 +332,7 @@ class IMMCallback(BaseCallback):
                 batch_size=self._batch_size,
                 n_envs=model.n_envs,
                 seed=seed,
+                method=self._method,
             )
         return ViewMatcher(
             self._seen,

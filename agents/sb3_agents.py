@@ -27,6 +27,7 @@ from imm_rl.envs.registry import make
 from imm_rl.errors import InvalidInputError, unknown_name
 
 CALLBACK_ARGUMENTS = (
+    "method",
     "observe",
     "completions",
     "context_weight",

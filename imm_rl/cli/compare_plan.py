@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from imm_rl.agents.methods import METHODS
 from imm_rl.cli import values
 from imm_rl.cli.arms import Arm, parse_arms
+from imm_rl.cli.environments import is_tabular
 from imm_rl.cli.train_config import TrainConfig, keys, resolve
 from imm_rl.cli.train_run import checked_policy
 from imm_rl.errors import ImmRlError, InvalidInputError, invalid, unknown_name
@@ -26,10 +28,6 @@ if TYPE_CHECKING:
     from imm_rl.envs.pair import EnvPair
 
 PLAN = "comparison.yaml"
-METHODS_DEFAULT = "none,imm,noising,naive-kl,interpolate,bc,jsrl"
-METHODS_OF_OTHERS = "none,imm"
-"""Of agents that serve no more."""
-
 SEEDS_DEFAULT, POINTS_DEFAULT = "0-9", 100
 SHARE_DEFAULT = "90%"
 
@@ -119,16 +117,15 @@ def make_plan(
     Raises:
         InvalidInputError: A value is wrong, there is one seed only, or arms differ in what they share.
     """
-    agent = options.get("agent")
     if methods is None:
-        methods = METHODS_DEFAULT if agent in (None, "reinforce") else METHODS_OF_OTHERS
+        methods = _default_methods(options)
     arms = parse_arms(methods, keys())
     common = {"seeds": SEEDS_DEFAULT, **options}
     if len(values.seeds("seeds", common["seeds"])) < 2:
         raise invalid(
             "seeds", "be at least two", common["seeds"], "One training says nothing of the next"
         )
-    if agent in (None, "reinforce") and not fast:
+    if options.get("agent") in (None, "reinforce") and not fast:
         common.setdefault("eval_points", str(POINTS_DEFAULT))
     resolved = []
     for arm in arms:
@@ -154,6 +151,14 @@ def make_plan(
     }
     configs = tuple(config for config, _ in resolved)
     return ComparisonPlan(tuple(arms), configs, resolved[0][1], reference, kept, given)
+
+
+def _default_methods(options: dict[str, Any]) -> str:
+    """All that the agent serves in this environment."""
+    flags = {key: options[key] for key in ("env", "observe", "agent") if key in options}
+    config, pair = resolve({**flags, "restricted": "none"}, {})
+    served = [name for name, method in METHODS.items() if config.agent in method.agents]
+    return ",".join(served if is_tabular(pair) else ("none", "imm"))
 
 
 def _check_folders(labels: Sequence[str]) -> None:

@@ -116,8 +116,8 @@ def _note(about: dict[str, Any], path: Path) -> str:
     if run_config(path).get("method") != "interpolate" or not parse(about["imm_lambda"])(1.0):
         return ""
     return (
-        f"trained with method interpolate and λ {about['imm_lambda']}: this is the agent alone, without the "
-        "restricted policy's share that the run's own summary has"
+        f"trained with method interpolate and λ {about['imm_lambda']}: this is the agent alone, without "
+        "the restricted policy's share that the run's own summary has"
     )
 
 

@@ -54,7 +54,11 @@ def make_agent(
         matching = {
             "restricted": policy,
             "imm_lambda": config.imm_lambda,
-            "imm": {**settings.imm_arguments(), "total_timesteps": config.steps},
+            "imm": {
+                **settings.imm_arguments(),
+                "method": config.method,
+                "total_timesteps": config.steps,
+            },
             "n_envs": settings.n_envs,
         }
     device = config.device

@@ -92,6 +92,14 @@ def refuse_spaces(pair: EnvPair | FeaturePair, agent: str, view: str) -> None:
             )
 
 
+def refuse_method(method: str, *, tabular: bool) -> None:
+    """Refuses a method that needs a model where there is none."""
+    from imm_rl.agents.methods import TERMS, checked_term
+
+    if not tabular and method in TERMS:
+        checked_term(method, tabular=False)
+
+
 def refuse_settings(agent: str, given: dict[str, Any], flags: dict[str, Any], method: str) -> None:
     """Refuses settings that another agent has, and those of matching where there is nothing to match.
 

@@ -161,6 +161,8 @@ def resolve(
     helps = tabular and view == "full" and texts.get("method") != "none"
     restricted = texts.get("restricted", "pomdp" if helps else "none")
     method = checked_method(texts.get("method"), helped=restricted != "none", agent=agent)
+    if method != "none":
+        checks.refuse_method(method, tabular=tabular)
     checks.refuse_settings(agent, {**given, "restricted": restricted}, flags, method)
     imm_lambda = checks.checked_lambda(given.get("lambda"), restricted, temperature, method)
     preset_values = checks.checked_preset(preset, agent)

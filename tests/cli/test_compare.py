@@ -284,7 +284,8 @@ def test_compare_trains_ppo_with_and_without(
 
     assert outcome.code == 0, outcome.err
     result = json.loads(outcome.out)
-    assert [arm["label"] for arm in result["arms"]] == ["none", "imm"]
+    assert [arm["label"] for arm in result["arms"]] == ["none", "imm", "noising", "naive-kl"]
+    assert len({tuple(arm["eval_discounted"]["per_seed"]) for arm in result["arms"]}) > 2
     assert {arm["agent"] for arm in result["arms"]} == {"ppo"}
     discounted = result["arms"][0]["eval_discounted"]["mean"]
     assert discounted != result["arms"][0]["eval"]["mean"]
