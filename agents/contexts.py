@@ -25,16 +25,14 @@ from imm_rl.agents.restricted.asking import (
     acts_on_observation,
     is_view_policy,
     probs_at,
-    restricted_episodes,
 )
 from imm_rl.agents.restricted.base import RestrictedPolicy
 from imm_rl.agents.rollout import BoolArray, Rollout
-from imm_rl.agents.streams import SeedStreams, generator
+from imm_rl.agents.streams import SeedStreams
 from imm_rl.envs.belief_filter import BeliefFilter, Beliefs
 from imm_rl.envs.model import FloatArray
 from imm_rl.envs.pair import EnvPair
 from imm_rl.envs.sampler import IntArray
-from imm_rl.envs.sparse_belief import stacked
 from imm_rl.errors import InvalidInputError, invalid
 from imm_rl.sparse_rows import SparseRows
 
@@ -133,6 +131,8 @@ def make_source(
                 "contexts 'restricted' are the beliefs that a policy acts on, and this one acts on "
                 "observations. Set contexts to 'agent'."
             )
+        from imm_rl.agents.restricted_contexts import RestrictedRolloutContexts  # the same
+
         return RestrictedRolloutContexts(pair, policy, weigh)
     if acts_on_observation(policy):
         wanted, rows_given = pair.model.n_observations, len(policy.table)
@@ -341,64 +341,3 @@ def rows_run_by_run(values: np.ndarray, n_runs: int, kept: Sequence[IntArray] | 
         return np.concatenate([step[rows] for step, rows in zip(values, kept, strict=True)])[None]
     by_row = np.moveaxis(values, 0, 1)
     return by_row.reshape(n_runs, -1, *values.shape[2:])
-
-
-class RestrictedRolloutContexts:
-    """Beliefs that the restricted policy meets when it acts itself, drawn once from the model.
-
-    They cost no step of the environment and are the same for every run and update. Equal beliefs are
-    merged, so that small problems have few.
-    """
-
-    EPISODES = 64
-    MOST = 512
-
-    def __init__(self, pair: EnvPair, policy: RestrictedPolicy, weigh: Weigh) -> None:
-        rng = generator(0, "restricted")
-        played = restricted_episodes(
-            pair, policy, episodes=self.EPISODES, n_steps=pair.max_steps, rng=rng
-        )
-        beliefs, counts = _most_met([moment.beliefs for moment in played], self.MOST)
-        targets = probs_at(policy, beliefs)
-        weights = counts * weigh(beliefs, targets)
-        self._contexts = Contexts(beliefs, targets, weights[None, :], int(counts.sum()))
-
-    def contexts(self, rollout: Rollout) -> Contexts:  # noqa: ARG002  the protocol's argument
-        """The same beliefs and weights at every update."""
-        return self._contexts
-
-    def restart(self) -> None:
-        """Nothing: the beliefs are those of the policy's own rollouts."""
-
-    def state(self) -> dict[str, np.ndarray]:
-        """Nothing: the beliefs are a function of pair and policy."""
-        return {}
-
-    def restore(self, state: dict[str, np.ndarray]) -> None:
-        """Nothing to put back."""
-
-
-def _most_met(met: list[Beliefs], most: int) -> tuple[Beliefs, IntArray]:
-    """Those beliefs (M, S) met most often, and how often each, of lists of rows (R, S).
-
-    Beliefs that differ by rounding are one.
-    """
-    if all(isinstance(beliefs, np.ndarray) for beliefs in met):
-        dense: list[FloatArray] = met  # type: ignore[assignment]  # all are arrays
-        rounded = np.concatenate([beliefs.round(6) for beliefs in dense])
-        unique, counts = np.unique(rounded, axis=0, return_counts=True)
-        first = np.argsort(-counts, kind="stable")[:most]
-        return unique[first] / unique[first].sum(axis=1, keepdims=True), counts[first]
-    rows = stacked(met)
-    numbers: dict[bytes, int] = {}
-    rounded = rows.data.round(6)
-    spans = zip(rows.indptr[:-1], rows.indptr[1:], strict=True)
-    kinds = np.array(
-        [
-            numbers.setdefault(rows.indices[i:j].tobytes() + rounded[i:j].tobytes(), len(numbers))
-            for i, j in spans
-        ]
-    )
-    _, place, counts = np.unique(kinds, return_index=True, return_counts=True)
-    first = np.argsort(-counts, kind="stable")[:most]
-    return rows[place[first]], counts[first]

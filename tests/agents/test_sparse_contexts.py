@@ -13,11 +13,11 @@ import scipy.sparse as sp
 import imm_rl
 from imm_rl.agents.checkpoint import agent_state, load_checkpoint, save_checkpoint
 from imm_rl.agents.context_weights import weighing
-from imm_rl.agents.contexts import RestrictedRolloutContexts
 from imm_rl.agents.evaluation import restricted_returns
 from imm_rl.agents.reinforce import IMMReinforce, Record
 from imm_rl.agents.restricted import asking
 from imm_rl.agents.restricted.asking import probs_at, told
+from imm_rl.agents.restricted_contexts import RestrictedRolloutContexts
 from imm_rl.agents.rollout import action_cdf
 from imm_rl.agents.settings import ReinforceSettings
 from imm_rl.agents.solve import solve
