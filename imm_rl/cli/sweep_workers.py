@@ -114,6 +114,9 @@ def _begin(driver: int) -> None:
     import torch
 
     torch.set_num_threads(1)
+    if hasattr(os, "setsid"):
+        # A terminal's Ctrl-C goes to the driver, which passes it on: twice would end a training unsaved.
+        os.setsid()
     threading.Thread(target=_end_with, args=(driver,), daemon=True).start()
 
 
