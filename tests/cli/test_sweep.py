@@ -220,7 +220,12 @@ def test_ctrl_c_keeps_what_is_done_and_goes_on(tmp_path: Path) -> None:
     long = TINY.replace("steps: 100\neval_points: 1", "steps: 40000\neval_points: 40")
     path = tmp_path / "s.yaml"
     path.write_text(long + "grid: {gamma: [0.5, 0.6, 0.7, 0.8]}\n")
-    command = [sys.executable, "-c", "import sys; from imm_rl.cli import main; sys.exit(main())"]
+    # Who runs the tests in the background has SIGINT ignored, which a child inherits.
+    heard = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    command = [
+        *(sys.executable, "-c"),
+        f"{heard}; import sys; from imm_rl.cli import main; sys.exit(main())",
+    ]
     words = [*command, "sweep", str(path), "--out", str(tmp_path / "o"), "--workers", "2"]
     process = subprocess.Popen(
         words, env=_environment(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
