@@ -155,7 +155,8 @@ def make_plan(
 
 def _default_methods(options: dict[str, Any]) -> str:
     """All that the agent serves in this environment."""
-    flags = {key: options[key] for key in ("env", "observe", "agent") if key in options}
+    kept = ("env", "observe", "agent")
+    flags: dict[str, Any] = {key: value for key, value in options.items() if key in kept}
     config, pair = resolve({**flags, "restricted": "none"}, {})
     served = [name for name, method in METHODS.items() if config.agent in method.agents]
     return ",".join(served if is_tabular(pair) else ("none", "imm"))
