@@ -21,6 +21,7 @@ Points that differ in λ alone, of REINFORCE, are trained as one (a job); every 
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 from collections.abc import Iterator
@@ -29,7 +30,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imm_rl.cli import values
-from imm_rl.cli.train_config import TrainConfig, keys, resolve
+from imm_rl.cli.train_config import OBSERVE, TrainConfig, keys, resolve
 from imm_rl.errors import ImmRlError, InvalidInputError, invalid, unknown_name
 from imm_rl.formats import read_yaml
 from imm_rl.runs import RunFolder, file_name
@@ -148,6 +149,7 @@ def read_sweep(path: str | Path) -> SweepPlan:
     if len(points) > MOST_POINTS:
         raise invalid("a sweep", f"have at most {MOST_POINTS:,} points", len(points))
     seen: dict[str, Point] = {}
+    absolute = []
     for point in points:
         if point.options.get("seeds") is None:
             raise InvalidInputError(
@@ -163,7 +165,12 @@ def read_sweep(path: str | Path) -> SweepPlan:
                 f"{path} are the same training. Leave one out."
             )
         seen[told] = point
-    return SweepPlan(name, points, batch)
+        # Workers may stand in another folder: paths are kept as the check resolved them.
+        options = {k: v for k, v in point.options.items() if k != OBSERVE} | {"env": config.env}
+        if "restricted" in options:
+            options["restricted"] = config.restricted
+        absolute.append(dataclasses.replace(point, options=options))
+    return SweepPlan(name, tuple(absolute), batch)
 
 
 def _check_restricted(point: Point, config: TrainConfig, pair: EnvPair | FeaturePair) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+import imm_rl
 from imm_rl.cli.sweep_plan import check_folder, read_folder, read_sweep
 from imm_rl.cli.sweep_results import report, write_results
 from imm_rl.errors import InvalidInputError
@@ -55,6 +56,27 @@ def test_points_that_differ_in_more_than_lambda_are_jobs_of_their_own(tmp_path: 
     ]
     ppo = "agent: ppo\ngrid: {lambda: [0.1, 1]}\n"
     assert read_sweep(_file(tmp_path, BASE + ppo)).jobs() == [(0,), (1,)]
+
+
+def test_paths_are_kept_from_the_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pair = imm_rl.make("tiger")
+    pair.model.save(tmp_path / "t.POMDP")
+    imm_rl.agents.solve(pair.model, "qmdp").save(tmp_path / "q.npz")
+    monkeypatch.chdir(tmp_path)
+    text = "env: t.POMDP\nrestricted: q.npz\nseeds: 0\ngrid: {lambda: [1]}\n"
+
+    plan = read_sweep(_file(tmp_path, text))
+    monkeypatch.chdir("/")
+
+    assert plan.points[0].options["env"] == str(tmp_path / "t.POMDP")
+    config, _ = plan.points[0].resolved()
+    assert config.restricted == str(tmp_path / "q.npz")
+    observed = (
+        "env: CartPole-v1\nobserve: [2, 3]\nseeds: 0\nagent: ppo\ngrid: {gamma: [0.9, 0.8]}\n"
+    )
+    first, second = (p.resolved()[0] for p in read_sweep(_file(tmp_path, observed)).points)
+    assert first.env == second.env == "CartPole-v1(observe=[2, 3])"
+    assert first.view == "restricted"
 
 
 def test_a_job_holds_no_more_trainings_than_memory_allows(tmp_path: Path) -> None:
