@@ -62,7 +62,9 @@ def test_every_setting_can_be_given_as_text_and_as_value(field: dataclasses.Fiel
     method = {"method": "bc"} if field.name.startswith("bc_") else {}
 
     by_text = _config({field.name: shown, **method}).settings
-    by_value = _config(method, {field.name: list(default) if isinstance(default, tuple) else default})
+    by_value = _config(
+        method, {field.name: list(default) if isinstance(default, tuple) else default}
+    )
 
     assert getattr(by_text, field.name) == default
     assert getattr(by_value.settings, field.name) == default
