@@ -101,6 +101,7 @@ def agent_state(agent: IMMReinforce) -> dict[str, np.ndarray]:
     state: dict[str, Any] = {
         "identity": np.array(json.dumps(identity(agent))),
         "env_steps": np.array(agent.env_steps),
+        "shown": agent.shown,
     }
     for i, parameter in enumerate(agent.policy.parameters()):
         state[f"parameter/{i}"] = parameter.detach().cpu().numpy()
@@ -131,6 +132,7 @@ def restore_agent(agent: IMMReinforce, state: dict[str, np.ndarray]) -> None:
         adam = {k: torch.from_numpy(v) for k, v in state_part(f"adam/{i}", state).items()}
         agent.optimizer.state[parameter] = {k: v.to(parameter.device) for k, v in adam.items()}
     agent.env_steps = int(state["env_steps"])
+    agent.shown = state.get("shown", agent.shown)
     agent.rollouts.restore(state_part("rollouts", state))
     agent.advantages.restore(state_part("advantages", state))
     agent.evaluator.restore(state_part("evaluator", state))

@@ -172,7 +172,7 @@ class IMMReinforce:
             self.guide = Guide(follower, self.n_runs * settings.n_envs)
         elif self.method == "interpolate":
             self.evaluator.mix_with(self.restricted)
-        self._shown: FloatArray | None = None  # steps that `bc` was shown, (N,)
+        self.shown: FloatArray = np.zeros(self.n_runs)  # steps that `bc` was shown first
         self._n_updates = 0  # of the whole training, once it is known
         self.controller: WeightController | None = None
         self.controller_state: dict[str, np.ndarray] = {}  # of a checkpoint, until learn() needs it
@@ -278,9 +278,7 @@ class IMMReinforce:
             )
             loss = loss if matching is None else loss + matching
         elif self.method == "bc":
-            if self._shown is None:  # goes on from a checkpoint
-                self._shown = self.records[-1].measures["bc/demonstration_steps"]
-            measures = {"bc/demonstration_steps": self._shown}
+            measures = {"bc/demonstration_steps": self.shown}
         elif self.controller is not None and self.method in ("interpolate", "jsrl"):
             measures = {"imm/lambda": self.controller.weights(progress)}
         self._require_finite(loss.detach(), "loss")
@@ -323,7 +321,7 @@ class IMMReinforce:
     def _warm_start(self) -> None:
         settings = self.settings
         shown, steps = demonstrations(self.pair, self.restricted, self.seeds, settings.bc_episodes)
-        self._shown = np.tile(steps, len(self.schedules))
+        self.shown = np.tile(steps, len(self.schedules))
         clone(
             self.policy,
             list(self.policy.parameters()),

@@ -74,12 +74,16 @@ def iqm(values: npt.ArrayLike) -> FloatArray:
 def iqm_ci95(values: npt.ArrayLike) -> tuple[float, float, float]:
     """Interquartile mean of (K,) values, and its 95 % bootstrap interval; NaN ends for one value.
 
+    Below 4 values it is the mean, with the mean's interval.
+
     Raises:
         InvalidInputError: There is no value, or one is not finite.
     """
     array = np.asarray(values, dtype=np.float64).ravel()
     if array.size == 0 or not np.isfinite(array).all():
         raise invalid("values", "be finite numbers, at least one", array.tolist())
+    if array.size < 4:  # nothing is left out: it is the mean
+        return mean_ci95(array)
     return float(iqm(array)), *interval(array, iqm)
 
 

@@ -25,7 +25,10 @@ SHARED = (
 _OF_HELP = ("restricted", "lambda", "temperature", *MATCHING)
 """Keys that say how to use a restricted policy."""
 
-_FORM = "have the form none,imm,noising(lambda=0.5),imm(restricted=fib, temperature=1)"
+_FORM = (
+    "have the form none,imm,noising(lambda=0.5),imm(restricted=fib, temperature=1), with quotation "
+    "marks around a value that has commas"
+)
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ class Arm:
         if self.method != "bc":
             given = {k: v for k, v in given.items() if not k.startswith("bc_") or k in self.options}
         if self.method == "none":
-            given = {k: v for k, v in given.items() if k not in _OF_HELP or k in self.options}
+            given = {k: v for k, v in given.items() if k not in _OF_HELP}
             given["restricted"] = (
                 "none"  # said, so that an environment with --observe is seen in full
             )
@@ -103,6 +106,10 @@ def _arm(part: str, text: str, keys: list[str]) -> Arm:
         if key not in keys:
             raise unknown_name(
                 f"option of {part.strip()!r}", key, [k for k in keys if k not in SHARED]
+            )
+        if method == "none" and key in _OF_HELP:
+            raise InvalidInputError(
+                f"{key} says how a restricted policy is used, and method 'none' has none. Leave it out."
             )
         if key in options:
             raise invalid(key, "be given once", part.strip())

@@ -54,6 +54,7 @@ class RunCurves:
         seeds: K, one a curve; None where nobody says.
         curves: Of the seeds; one that has no point yet is left out.
         why_empty: Why there are no curves; empty where there are.
+        columns: Of its `progress.csv` files.
     """
 
     path: Path
@@ -61,6 +62,7 @@ class RunCurves:
     seeds: tuple[int | None, ...]
     curves: tuple[Curve, ...]
     why_empty: str = ""
+    columns: frozenset[str] = frozenset()
 
 
 def read(path: str | Path, metric: str = DEFAULT_METRIC, window: int = 20) -> list[RunCurves]:
@@ -85,7 +87,11 @@ def read(path: str | Path, metric: str = DEFAULT_METRIC, window: int = 20) -> li
         return [_monitored([root], metric, window)]
     folders = list(_run_folders(root))
     if folders:
-        return [_run(folder, metric) for folder in folders]
+        runs = [_run(folder, metric) for folder in folders]
+        columns = {column for run in runs for column in run.columns}
+        if columns and metric not in columns and not any(run.curves for run in runs):
+            raise unknown_name(f"metric of {path}", metric, columns - {STEPS})
+        return runs
     monitors = sorted(root.glob(f"*{MONITOR}"))
     if monitors:
         return [_monitored(monitors, metric, window)]
@@ -129,16 +135,16 @@ def _run(folder: Path, metric: str) -> RunCurves:
             seeds.append(int(match[1]) if match else alone)
             curves.append(curve)
     if curves:
-        return RunCurves(folder, config, tuple(seeds), tuple(curves))
-    if columns and metric not in columns:
-        raise unknown_name(f"metric of {folder}", metric, columns - {STEPS})
+        return RunCurves(folder, config, tuple(seeds), tuple(curves), "", frozenset(columns))
     if not files:
         why = f"it has no {PROGRESS}: it was stopped before its first evaluation, or has just begun"
     elif not columns:
         why = f"its {PROGRESS} is empty"
+    elif metric not in columns:
+        why = f"it has no column {metric}"
     else:
         why = f"{metric} has no value yet in any of its rows"
-    return RunCurves(folder, config, (), (), why)
+    return RunCurves(folder, config, (), (), why, frozenset(columns))
 
 
 def _table(file: Path) -> tuple[list[str], list[dict[str, float]]]:

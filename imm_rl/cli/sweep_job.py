@@ -51,6 +51,7 @@ def run_job(folder: str, numbers: tuple[int, ...]) -> None:
     command = (sweep / "command.txt").read_text(encoding="utf-8").strip()
     for config, _, run in runs:
         run.path.mkdir(exist_ok=True)
+        (run.path / ERROR).unlink(missing_ok=True)
         write_text(run.path / ATTEMPTS, f"{attempts(run.path) + 1}\n", durable=False)
         files = run_files(config, command)
         for name in sorted(files, key=lambda name: name == CONFIG):  # last: it says "a run"
@@ -67,8 +68,6 @@ def run_job(folder: str, numbers: tuple[int, ...]) -> None:
         )
     if summary is None:
         raise StoppedError("stopped")
-    for _, _, run in runs:
-        (run.path / ERROR).unlink(missing_ok=True)
 
 
 @functools.lru_cache(maxsize=1)

@@ -138,6 +138,8 @@ def read_sweep(path: str | Path) -> SweepPlan:
         if key not in (*OWN_KEYS, *keys()) or key in NOT_SWEPT:
             raise unknown_name(f"key in {path}", key, [*OWN_KEYS, *(set(keys()) - set(NOT_SWEPT))])
     name = values.text("name", given.get("name", Path(path).stem))
+    if file_name(name) != name:
+        raise invalid("name", "be fit for a folder: letters, digits, '.', '_' and '-'", name)
     batch = given.get("batch", True)
     if not isinstance(batch, bool):
         raise invalid("batch", "be true or false", batch)

@@ -84,6 +84,22 @@ def test_a_checkpoint_goes_on_as_if_never_stopped(method: str, env: str, tmp_pat
     np.testing.assert_array_equal(played.returns, expected.returns)
 
 
+def test_bc_goes_on_from_before_its_first_evaluation(tmp_path: Path) -> None:
+    whole = _agent("bc").learn(600)
+    first = _agent("bc")
+    first.learn(600, callback=lambda agent, _: False)
+    assert first.records == []
+    save_checkpoint(first, tmp_path / "c.npz")
+    second = _agent("bc")
+    load_checkpoint(second, tmp_path / "c.npz")
+    second.learn(600)
+
+    np.testing.assert_array_equal(second.action_probs(), whole.action_probs())
+    steps = second.records[-1].measures["bc/demonstration_steps"]
+    np.testing.assert_array_equal(steps, whole.records[-1].measures["bc/demonstration_steps"])
+    assert (steps > 0).all()
+
+
 def test_a_checkpoint_of_another_method_is_refused(tmp_path: Path) -> None:
     save_checkpoint(_agent("noising").learn(100), tmp_path / "c.npz")
 

@@ -61,6 +61,7 @@ def test_every_method_can_be_an_arm(method: str) -> None:
         ("none,imn", "unknown method 'imn'. Did you mean 'imm'?"),
         ("none,imm(lamda=1)", "Did you mean 'lambda'?"),
         ("none,imm(lambda=1,lambda=2)", "lambda must be given once"),
+        ("imm,none(restricted=fib)", "method 'none' has none"),
         ("imm,imm", "methods must all differ; received 'imm'"),
         *((f"none,imm({key}=1)", "is the same for all methods") for key in SHARED),
     ],

@@ -72,6 +72,17 @@ def test_read_says_why_a_run_has_no_curve(
     assert why in run.why_empty
 
 
+def test_read_passes_a_run_over_that_lacks_the_metric_where_another_has_it(tmp_path: Path) -> None:
+    _run(tmp_path / "g" / "a", {None: "1,1.0,1.0\n"})
+    other = _run(tmp_path / "g" / "b", {None: ""})
+    (other / "progress.csv").write_text("env_steps,eval/mean_reward\n1,2.0\n")
+
+    with_it, without = read(tmp_path / "g", "imm/kl")
+
+    assert len(with_it.curves) == 1
+    assert without.why_empty == "it has no column imm/kl"
+
+
 def test_read_refuses_what_is_no_run(tmp_path: Path) -> None:
     folder = _run(tmp_path / "r", {None: "100,1.0,0.5\n"})
     (tmp_path / "empty").mkdir()

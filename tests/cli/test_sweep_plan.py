@@ -114,6 +114,10 @@ def test_a_job_holds_no_more_trainings_than_memory_allows(tmp_path: Path) -> Non
         ("env: tiger\nseeds: 0\ngrid: {restricted: [fob]}\n", "point 0 (restricted=fob)"),
         ("env: tigr\nseeds: 0\ngrid: {lambda: [1]}\n", "Did you mean 'tiger'?"),
         ("env: tiger\nseeds: 0\nbatch: 3\ngrid: {lambda: [1]}\n", "batch must be true or false"),
+        (
+            "name: ../x\nenv: tiger\nseeds: 0\ngrid: {lambda: [1]}\n",
+            "name must be fit for a folder",
+        ),
         ("- 1\n", "s.yaml"),
         ("grid: {lambda: [1]\n", "s.yaml"),
     ],
