@@ -17,7 +17,7 @@ from imm_rl.agents.methods import METHODS
 from imm_rl.cli import values
 from imm_rl.cli.arms import Arm, parse_arms
 from imm_rl.cli.environments import is_tabular
-from imm_rl.cli.train_config import TrainConfig, keys, resolve
+from imm_rl.cli.train_config import OBSERVE, TrainConfig, keys, resolve
 from imm_rl.cli.train_run import checked_policy
 from imm_rl.errors import ImmRlError, InvalidInputError, invalid, unknown_name
 from imm_rl.formats import read_yaml
@@ -147,10 +147,33 @@ def make_plan(
         "reference": reference,
         "threshold": kept.text,
         "fast": fast,
-        "options": {key: values.plain(value) for key, value in common.items()},
+        "options": _from_the_root(common, resolved[0][0].env),
     }
     configs = tuple(config for config, _ in resolved)
+    _check_shared(arms, configs)
     return ComparisonPlan(tuple(arms), configs, resolved[0][1], reference, kept, given)
+
+
+def _from_the_root(options: dict[str, Any], env: str) -> dict[str, Any]:
+    """The options with paths that hold in any folder; `env` says what `observe` said."""
+    kept = {key: values.plain(value) for key, value in options.items() if key != OBSERVE}
+    if isinstance(kept.get("restricted"), str) and Path(kept["restricted"]).exists():
+        kept["restricted"] = str(Path(kept["restricted"]).absolute())
+    return {**kept, "env": env}
+
+
+def _check_shared(arms: Sequence[Arm], configs: Sequence[TrainConfig]) -> None:
+    """Refuses arms whose agent or preset brings other steps or evaluations than the first one's."""
+    first = configs[0].as_dict()
+    for arm, config in zip(arms, configs, strict=True):
+        told = config.as_dict()
+        for key in (*("steps", "eval_episodes", "eval_steps", "eval_points"), "seeds", "view"):
+            if told.get(key) != first.get(key):
+                raise InvalidInputError(
+                    f"method {arm.label} would have {key} {told.get(key)} and {arms[0].label} "
+                    f"{first.get(key)}: they must be the same to be compared. Give "
+                    f"--{key.replace('_', '-')}, or leave out what makes them differ."
+                )
 
 
 def _default_methods(options: dict[str, Any]) -> str:

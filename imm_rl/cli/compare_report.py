@@ -21,15 +21,16 @@ REPORT, RESULT, TABLE, CURVES, PICTURE = (
 )
 
 HOW = """\
-How to read it. A number is over seeds, one value a seed; in brackets a 95 % interval (bootstrap over \
-seeds with expanded percentiles; of means of fewer than 20 seeds Student's t). Steps: the first \
-evaluation at or above the threshold; a seed that never gets there is censored at the end of its training, the median is that \
-of Kaplan and Meier, and > says that not more than half of the seeds got there. Shown: steps of the \
-restricted policy that bc imitates first, which are not counted. Times as fast: the reference's median by \
-this one's. Area: mean return over the training. IQM: the mean without the best and the worst \
-quarter of the seeds. Difference: final return minus the reference's{pairing}; p: permutation test, not \
-corrected for the number of methods. P(better): the probability that a training of this method ends \
-above one of the reference. Evaluations have random numbers of their own, the same for all methods."""
+How to read it. A number is over seeds, one value a seed; in brackets a 95 % interval (bootstrap \
+over seeds with expanded percentiles; of means of fewer than 20 seeds Student's t). Steps: the first \
+evaluation at or above the threshold; a seed that never gets there is censored at the end of its \
+training, the median is that of Kaplan and Meier, and > says that not more than half of the seeds \
+got there. Shown: steps of the restricted policy that bc imitates first, which are not counted. \
+Times as fast: the reference's median by this one's. Area: mean return over the training. IQM: the \
+mean without the best and the worst quarter of the seeds. Difference: final return minus the \
+reference's{pairing}; p: permutation test, not corrected for the number of methods. P(better): the \
+probability that a training of this method ends above one of the reference. Evaluations have random \
+numbers of their own, the same for all methods."""
 
 
 def write(folder: Path, result: Mapping[str, Any], arms: Sequence[Trained], command: str) -> None:

@@ -110,6 +110,12 @@ def compared(arms: Sequence[Trained], reference: str, threshold: Threshold) -> d
                 f"{arm.label} was trained on {arm.summary['env']} and {base.label} on "
                 f"{base.summary['env']}: their returns cannot be compared."
             )
+        if arm.summary["env_steps"] != base.summary["env_steps"]:
+            raise InvalidInputError(
+                f"{arm.label} was trained for {arm.summary['env_steps']:,} steps and {base.label} for "
+                f"{base.summary['env_steps']:,}: their areas and finals cannot be compared. Train one of "
+                "them anew with the other's --steps."
+            )
     optimum = next((a.summary["oracle"] for a in arms if a.summary.get("oracle")), None)
     best_final = max(float(arm.finals["eval"].mean()) for arm in arms)
     best = best_final if optimum is None else float(optimum["mean_return"])

@@ -5,6 +5,7 @@ A few jobs are out at a time, as many as keep the workers busy: the driver holds
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -70,6 +71,13 @@ def run_sweep(
             if not tried:
                 break
             for job, error in made.done():
+                if error and len(job) > 1:
+                    # One weight that diverges must not take the others with it: each alone.
+                    del tried[job]
+                    for number in job:
+                        plan.points[number].folder(folder).checkpoint.unlink(missing_ok=True)
+                    waiting = itertools.chain([(number,) for number in job], waiting)
+                    continue
                 if error and tried[job] <= retries:
                     tried[job] += 1
                     made.submit(job)

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+import imm_rl
 from imm_rl.agents.methods import METHODS
 from imm_rl.cli import compare_training
-from imm_rl.cli.compare_plan import Threshold, make_plan
+from imm_rl.cli.compare_plan import Threshold, make_plan, read_plan
 from imm_rl.cli.compare_statistics import Trained, compared
 from imm_rl.errors import InvalidInputError
 
@@ -198,6 +199,29 @@ def test_comparison_without_an_optimum_takes_the_best_final() -> None:
     )
 
 
+def test_comparison_refuses_other_lengths() -> None:
+    one = _arm("none", [[0.0], [1.0]], [0, 1])
+    other = _arm("imm", [[0.0, 1.0], [1.0, 1.0]], [0, 1])
+
+    with pytest.raises(InvalidInputError, match="trained for 200 steps and none for 100"):
+        compared([one, other], "none", Threshold.parse("90%"))
+
+
+def test_plan_keeps_paths_from_the_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pair = imm_rl.make("tiger")
+    pair.model.save(tmp_path / "t.POMDP")
+    imm_rl.agents.solve(pair.model, "qmdp").save(tmp_path / "q.npz")
+    monkeypatch.chdir(tmp_path)
+    plan = make_plan({"env": "t.POMDP", "restricted": "q.npz"}, "none,imm", None, None)
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c" / "comparison.yaml").write_text(plan.to_yaml())
+    monkeypatch.chdir("/")
+
+    again = read_plan(tmp_path / "c")
+
+    assert again.configs == plan.configs
+
+
 def test_comparison_refuses_other_environments() -> None:
     one = _arm("none", [[0.0], [1.0]], [0, 1])
     other = _arm("imm", [[0.0], [1.0]], [0, 1], env="grid")
@@ -241,6 +265,11 @@ def test_plan_shares_what_is_not_an_arms_own() -> None:
         (
             ["--env", "tiger", "--lambda", "target-kl:0.1"],
             "adapts to what a matching term measures",
+        ),
+        (["--env", "tiger", "--methods", "none,imm(agent=ppo)"], "must be the same to be compared"),
+        (
+            ["--env", "tiger", "--methods", "none,imm(preset=paper)"],
+            "must be the same to be compared",
         ),
         (["nowhere", "else"], "there is no run nowhere"),
         (["x", "--env", "tiger"], "--env would train"),

@@ -20,6 +20,7 @@ from imm_rl.cli import sweep_workers
 from imm_rl.cli.sweep_job import run_job
 from imm_rl.cli.sweep_plan import read_folder
 from imm_rl.cli.sweep_results import TIMES
+from imm_rl.errors import RunFailedError
 
 Command = Callable[..., Any]
 TINY = """\
@@ -55,7 +56,10 @@ class InThisProcess:
         if job[0] in self.fail:
             error = "its worker died (exit code -9)"
         else:
-            run_job(self.folder, job)
+            try:
+                run_job(self.folder, job)
+            except RunFailedError as failure:
+                error = str(failure)
         self.ended.append((job, error))
 
     def done(self) -> list[tuple[tuple[int, ...], str]]:
@@ -136,6 +140,18 @@ def test_a_second_start_does_what_is_missing_and_repeats_nothing(
     assert [row["status"] for row in _rows(out)] == ["done"] * 3
     assert _rows(out)[1]["error"] == ""
     assert {p: p.stat().st_mtime_ns for p in before} == before
+
+
+def test_a_weight_that_diverges_fails_alone(
+    tmp_path: Path, imm_rl_command: Command, in_this_process: type[InThisProcess]
+) -> None:
+    path = _file(tmp_path, "grid: {lambda: [0.1, 1.0e+39, 0.5]}\n")
+
+    outcome = imm_rl_command("sweep", path, "--out", tmp_path / "o")
+
+    assert outcome.code == 1
+    assert "1 of 3 points failed: point 1" in outcome.err
+    assert [row["status"] for row in _rows(tmp_path / "o")] == ["done", "failed", "done"]
 
 
 def test_a_failed_job_is_tried_again_as_often_as_is_said(
