@@ -47,13 +47,15 @@ def solved(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 @pytest.mark.parametrize("problem", ["tiger", "crying-baby", "cheese", "4x3", "grid(size=4)"])
 def test_every_solver_gives_a_policy_for_every_problem(method: str, problem: str) -> None:
     model = imm_rl.make(problem).restricted_model
-    policy = solve(model, method, time_limit=1.5 if method == "exact" else 30.0)
+    # `exact` never ends on the larger ones.
+    endless = method == "exact" and model.n_states > 2
+    policy = solve(model, method, time_limit=0.5 if endless else 30.0)
     assert isinstance(policy, AlphaVectorPolicy)
     assert policy.vectors.shape == (len(policy.vector_actions), model.n_states)
     assert policy.model is model
     assert policy.method in solver_names()[1:]
     # `pbvi` leaves the upper bound as it is; `exact` is not for the larger ones.
-    may_stop = method == "pbvi" or (method == "exact" and model.n_states > 2)
+    may_stop = method == "pbvi" or endless
     assert policy.converged or may_stop
     assert policy.converged == (policy.notes == ())
     assert policy.seconds is not None

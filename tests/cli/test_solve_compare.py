@@ -17,6 +17,7 @@ Command = Callable[..., Any]
 
 SOLVE = sys.modules["imm_rl.agents.solve"]  # its name in the package is the function's
 WORDS = ["solve", "--env", "tiger", "--compare", "qmdp,fib,pbvi"]
+QUICK = [*WORDS[:-1], "qmdp,fib,exact"]  # where no number of pbvi is read
 
 
 def test_compare_prints_one_row_a_method(imm_rl_command: Command) -> None:
@@ -62,7 +63,7 @@ def test_compare_never_takes_a_policy_from_the_cache(
 
     monkeypatch.setattr(SOLVE, "solve", watched)
 
-    imm_rl_command(*WORDS)
+    imm_rl_command(*QUICK)
 
     assert asked == [False, False, False]
 
@@ -87,8 +88,8 @@ def test_compare_goes_on_after_a_method_that_fails(
 
     monkeypatch.setattr(SOLVE, "solve", failing)
 
-    shown = imm_rl_command(*WORDS)
-    found = json.loads(imm_rl_command(*WORDS, "--json").out)
+    shown = imm_rl_command(*QUICK)
+    found = json.loads(imm_rl_command(*QUICK, "--json").out)
 
     assert shown.code == 0
     assert shown.out.splitlines()[3].split(maxsplit=1) == ["qmdp", "not this model."]
