@@ -25,6 +25,8 @@ _SALT = b"imm-rl pydoc corpus 1"
 
 _SHORTEST = 3
 """Sentences of fewer words are what is left of headings ("Syntax:")."""
+_UNIQUE = 8
+"""Sentences of fewer words may come again, as they do in any text ("New in version N .")."""
 
 _UNDERLINE = re.compile(r"^([*=\-~^\"'+#])\1{2,}$")
 _BULLET = re.compile(r"^(?:\*|-|\[\d+\]|\d+\.|\(\d+\))\s+")
@@ -44,13 +46,13 @@ def pydoc_lines() -> tuple[list[Line], list[Line], list[Line]]:
     subjects they were not trained on. Paragraphs are therefore dealt to the parts in a pseudo-random
     order, by a hash of their text: the same on every machine, and a paragraph that a new Python
     leaves alone mostly stays where it was. Within a part they are in the order of the text. Topics
-    repeat each other's paragraphs; the first of each counts.
+    repeat each other's paragraphs and sentences; the first of each counts, or training would know
+    the answers.
 
     Raises:
         RunFailedError: This Python came without `pydoc_data`.
     """
-    cut = ([words(sentence) for sentence in sentences(text)] for text in _paragraphs())
-    paragraphs = [[line for line in lines if len(line) >= _SHORTEST] for lines in cut]
+    paragraphs = _cut(_paragraphs())
     order = sorted(range(len(paragraphs)), key=lambda i: _hash(paragraphs[i]))
     total = sum(_size(paragraph) for paragraph in paragraphs)
     parts: tuple[list[int], list[int], list[int]] = ([], [], [])
@@ -81,6 +83,22 @@ def _paragraphs() -> list[str]:
             if (paragraph := _prose(block)) is not None:
                 found[paragraph] = None
     return list(found)
+
+
+def _cut(paragraphs: Iterable[str]) -> list[list[Line]]:
+    """The sentences of each paragraph, long ones each once."""
+    found: list[list[Line]] = []
+    seen: set[tuple[str, ...]] = set()
+    for paragraph in paragraphs:
+        lines = []
+        for sentence in sentences(paragraph):
+            line = words(sentence)
+            if len(line) >= _SHORTEST and tuple(line) not in seen:
+                lines.append(line)
+            if len(line) >= _UNIQUE:
+                seen.add(tuple(line))
+        found.append(lines)
+    return found
 
 
 def _prose(block: str) -> str | None:
