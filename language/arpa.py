@@ -201,7 +201,7 @@ def _checked_words(words: Sequence[str]) -> list[str]:
             raise invalid("words", "be text without white space", f"{word!r} at {at}")
     if len(set(names)) < len(names):
         again = next(word for at, word in enumerate(names) if word in names[:at])
-        raise invalid("words", "be distinct", f"{again!r} twice")
+        raise invalid("words", "be distinct", again, "It comes twice")
     return names
 
 

@@ -80,6 +80,8 @@ class _Parser:
         sections = [self.section(m, count, m < len(counts)) for m, count in enumerate(counts, 1)]
         if self.line != END:
             raise self.wrong(rf"\end\ must follow the {len(counts)}-grams; received {self.shown()}")
+        for _ in self.lines:
+            pass  # the checksum of a compressed file stands at its very end
         _require_distinct(self.path, sections, self.names)
         return self.names, sections
 
