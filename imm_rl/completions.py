@@ -105,22 +105,26 @@ class Sampled:
 class InBatch:
     """The items of the batch that share a restricted context complete each other.
 
-    Each item keeps its row, so a context that occurs often weighs as much in the loss as it has
-    items.
-
     Attributes:
         groups_of: Maps `context`, the batch of M items, to one integer label an item, (M,), array
             or tensor: equal labels share a restricted context (for a bigram: the last token).
             `log_prob_fn` is called with the context and returns (M, Y).
+        per_group: False: each item keeps its row (N = M), so that a context that occurs often weighs
+            as much in the loss as it has items. True: one row a group (N = G) and less work, for
+            labels 0..G−1 without gaps; the restricted model is then asked for the groups in that
+            order, and the groups' sizes as item weights give the same loss.
     """
 
     groups_of: Callable[[Any], ArrayOrTensor]
+    per_group: bool = False
 
     def induced(  # noqa: D102
         self, log_prob_fn: LogProbFn, context: Any, *, check: bool = True
     ) -> torch.Tensor:
         log_probs = log_prob_fn(context)
         labels = as_tensor("the groups of InBatch", self.groups_of(context), log_probs.device)
+        if self.per_group:
+            return induced.grouped(log_probs, labels, check=check)
         groups = torch.unique(labels, return_inverse=True)[1]
         return induced.grouped(log_probs, groups, check=check)[groups]
 

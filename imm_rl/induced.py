@@ -17,6 +17,8 @@ Source: Muneeb and Ohannessian, "Induced Model Matching", NeurIPS 2024 (arXiv 24
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from imm_rl import checks
@@ -155,13 +157,45 @@ def grouped(
     if check:
         _check_totals(groups, shares, n_groups)
 
-    totals = log_probs.new_zeros(n_groups).index_add(0, groups, shares)
-    terms = log_probs + (shares.log() - totals.log()[groups]).unsqueeze(-1)
-    lowest = log_probs.new_full((n_groups, log_probs.shape[1]), -torch.inf)
-    top = lowest.scatter_reduce(0, groups.unsqueeze(-1).expand_as(terms), terms.detach(), "amax")
-    shift = _finite(top)
-    summed = torch.zeros_like(shift).index_add(0, groups, (terms - shift[groups]).exp())
-    return _log(summed) + shift
+    log_mixtures: torch.Tensor = _Grouped.apply(  # type: ignore[no-untyped-call]
+        log_probs, groups, shares, n_groups, weights is not None
+    )
+    return log_mixtures
+
+
+class _Grouped(torch.autograd.Function):
+    """`grouped` after its checks, in as few passes over (M, Y) as there can be.
+
+    Language models have thousands of targets: such a pass is what the term costs there.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        log_probs: torch.Tensor,
+        groups: torch.Tensor,
+        shares: torch.Tensor,
+        n_groups: int,
+        weighted_items: bool,
+    ) -> torch.Tensor:
+        lowest = log_probs.new_full((n_groups, log_probs.shape[1]), -torch.inf)
+        index = groups.unsqueeze(-1).expand_as(log_probs)
+        terms = log_probs + shares.log().unsqueeze(-1) if weighted_items else log_probs
+        # Each group's own largest term: one that is common to all could leave a group with zeros.
+        shift = _finite(lowest.scatter_reduce_(0, index, terms, "amax"))
+        weighted = shift[groups]
+        torch.sub(terms, weighted, out=weighted).exp_()
+        summed = torch.zeros_like(shift).index_add_(0, groups, weighted)
+        totals = shares.new_zeros(n_groups).index_add_(0, groups, shares)
+        ctx.save_for_backward(weighted, groups, summed)
+        return _log(summed) + (shift - totals.log().unsqueeze(-1))
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, None, None, None, None]:  # type: ignore[override]
+        weighted, groups, summed = ctx.saved_tensors
+        zero = summed <= 0.0
+        per_group = (grad / summed.masked_fill(zero, 1.0)).masked_fill_(zero, 0.0)
+        return per_group[groups].mul_(weighted), None, None, None, None
 
 
 def _check_groups(groups: object, items: int) -> None:
