@@ -24,11 +24,12 @@ from imm_rl.agents.sb3_one_hot import log_probs_at
 from imm_rl.agents.sb3_rollout import RolloutReader, Steps
 from imm_rl.agents.sb3_states import StateCodec
 from imm_rl.agents.sb3_term import PolicyTerm
-from imm_rl.agents.streams import generator, restore_stream, state_part, stream_state
+from imm_rl.agents.streams import generator, restore_stream, stream_state
 from imm_rl.agents.view_terms import within
 from imm_rl.envs.belief_filter import Beliefs
 from imm_rl.envs.pair import EnvPair
 from imm_rl.matching import InducedModelMatching, SharedSupport
+from imm_rl.state_file import state_part
 
 MOST_CONTEXTS = 1024
 """Beliefs kept of a rollout; a batch draws from them."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -22,52 +21,22 @@ from imm_rl.agents.restricted.asking import (
     policy_name,
     probs_at,
 )
-from imm_rl.agents.streams import state_part
-from imm_rl.errors import InvalidInputError
-from imm_rl.files import write_atomically
+from imm_rl.state_file import read_state, state_part, write_state
 
 
 def save_checkpoint(agent: IMMReinforce, path: str | Path) -> None:
     """Writes the agent's state to an `.npz`, whole or not at all."""
-    arrays: dict[str, Any] = agent_state(agent)
-    write_atomically(path, lambda file: np.savez(file, **arrays))
+    write_state(path, identity(agent), agent_state(agent))
 
 
 def load_checkpoint(agent: IMMReinforce, path: str | Path) -> None:
     """Puts an agent of the same making where the checkpoint says; or leaves it as it is and raises.
 
     Raises:
-        InvalidInputError: See `read_checkpoint`.
-    """
-    restore_agent(agent, read_checkpoint(path, identity(agent)))
-
-
-def read_checkpoint(path: str | Path, mine: dict[str, Any]) -> dict[str, np.ndarray]:
-    """The arrays of a checkpoint, if it is of an agent of the same making.
-
-    Args:
-        path: An `.npz` with an entry `identity`, JSON of what must be the same.
-        mine: What it is here.
-
-    Raises:
         InvalidInputError: Not such a file, or a file of another agent (other pair, seeds, weights,
             settings or restricted policy; the error says which).
     """
-    try:
-        # Opened here, so that it is closed even where it is no archive.
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
-            state = dict(arrays)
-        made = json.loads(str(state["identity"]))
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        reason = str(error).split(". ")[0]  # NumPy goes on with advice on pickles
-        raise InvalidInputError(f"{path} is no checkpoint of an agent: {reason}.") from None
-    other = [name for name in mine if made.get(name) != mine[name]]
-    if other:
-        raise InvalidInputError(
-            f"{path} is a checkpoint of another agent: {other[0]} was {made.get(other[0])!r} and is "
-            f"{mine[other[0]]!r}."
-        )
-    return state
+    restore_agent(agent, read_state(path, identity(agent)))
 
 
 def identity(agent: IMMReinforce) -> dict[str, Any]:
@@ -99,7 +68,6 @@ def _policy_text(policy: Any, start: np.ndarray) -> str:
 def agent_state(agent: IMMReinforce) -> dict[str, np.ndarray]:
     """The state of an agent that has learned at least once, by name."""
     state: dict[str, Any] = {
-        "identity": np.array(json.dumps(identity(agent))),
         "env_steps": np.array(agent.env_steps),
         "shown": agent.shown,
     }

@@ -43,12 +43,12 @@ from imm_rl.agents.sb3_seen import (
 from imm_rl.agents.sb3_states import StateCodec
 from imm_rl.agents.sb3_term import Matcher
 from imm_rl.agents.settings import checked_count, is_whole
-from imm_rl.agents.streams import state_part
 from imm_rl.agents.view_matcher import Sampler, ViewMatcher
 from imm_rl.envs.features import Features
 from imm_rl.envs.pair import EnvPair
 from imm_rl.errors import InvalidInputError, invalid
 from imm_rl.schedules import WeightController
+from imm_rl.state_file import state_part
 
 BATCH_SIZE = 256
 """Contexts of one gradient, at most."""

@@ -10,8 +10,7 @@ and R = L·K·E rows step side by side in that order.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -36,12 +35,6 @@ def stream_state(rng: np.random.Generator) -> str:
 def restore_stream(rng: np.random.Generator, state: str) -> None:
     """Puts a generator where `state` says."""
     rng.bit_generator.state = json.loads(state)
-
-
-def state_part(prefix: str, state: Mapping[str, Any]) -> dict[str, Any]:
-    """The entries `prefix/…` of a state of named arrays, without the prefix."""
-    start = prefix + "/"
-    return {k.removeprefix(start): v for k, v in state.items() if k.startswith(start)}
 
 
 class SeedStreams:

@@ -27,11 +27,12 @@ from imm_rl.agents.restricted.view_policy import ViewPolicy, followed
 from imm_rl.agents.sb3_policies import take
 from imm_rl.agents.sb3_rollout import RolloutReader, Steps
 from imm_rl.agents.sb3_term import PolicyTerm
-from imm_rl.agents.streams import generator, restore_stream, state_part, stream_state
+from imm_rl.agents.streams import generator, restore_stream, stream_state
 from imm_rl.envs import space_arrays
 from imm_rl.envs.features import Features
 from imm_rl.envs.model import FloatArray
 from imm_rl.errors import InvalidInputError, invalid
+from imm_rl.state_file import state_part
 
 MEMORY = 4096
 """States remembered at least, as far as there were so many: short rollouts have few of their own."""

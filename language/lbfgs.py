@@ -22,7 +22,8 @@ from imm_rl.errors import invalid
 MEMORY = 8
 SUFFICIENT_DECREASE = 1e-4
 _SHORTEST_STEP = 1e-12
-"""A problem whose step falls below this can go no lower in floating point; it stops there."""
+"""A problem whose step falls below this share of its direction can go no lower in floating point; it stops
+there."""
 
 
 class Objective(Protocol):
@@ -72,7 +73,14 @@ def minimize(
         raise invalid("start", "be a float tensor of shape (R, P)", tuple(start.shape))
     values, gradients = _evaluated(objective, start)
     if not bool(torch.isfinite(values).all() & torch.isfinite(gradients).all()):
-        raise invalid("the objective", "be finite at the start", values.tolist()[:5])
+        finite = torch.isfinite(values) & torch.isfinite(gradients).all(1)
+        bad = int((~finite).nonzero()[0])
+        raise invalid(
+            "the objective",
+            "be finite at the start, with its gradient",
+            f"value {float(values[bad])} and gradient {gradients[bad].tolist()[:5]} of problem {bad}",
+            "Start elsewhere, or scale what the objective is made of",
+        )
     found = Minimum(
         start.detach().clone(),
         values.clone(),
@@ -91,7 +99,7 @@ def minimize(
             # Taking problems out copies what is left: worth it only where much goes.
             if len(kept) <= 0.7 * len(batch.index):
                 objective, batch = objective.select(kept), batch.selected(kept)
-        batch.advance(objective)
+        batch.advance(objective, ~batch.ended(max_iter, tol))
     batch.report(found, tol)
     return found
 
@@ -128,20 +136,22 @@ class _Batch:
     def at(cls, start: torch.Tensor, values: torch.Tensor, gradients: torch.Tensor) -> _Batch:
         rows, parameters = start.shape
         pairs = start.new_zeros(rows, MEMORY, parameters)
-        longest = gradients.norm(dim=1, keepdim=True)
+        tiny = torch.finfo(start.dtype).tiny
+        # The first step is no longer than 1, whatever the units of the function.
+        scale = (1 / gradients.norm(dim=1, keepdim=True).clamp_min(tiny)).clamp_max(1.0)
         return cls(
             index=torch.arange(rows, device=start.device),
             points=start.detach().clone(),
             values=values,
             gradients=gradients,
-            directions=-gradients,
-            steps=(1 / longest.clamp_min(torch.finfo(start.dtype).tiny)).clamp_max(1.0),
+            directions=-scale * gradients,
+            steps=start.new_ones(rows, 1),
             iterations=torch.zeros(rows, dtype=torch.long, device=start.device),
             stuck=torch.zeros(rows, dtype=torch.bool, device=start.device),
             moves=pairs,
             changes=pairs.clone(),
             curvature=start.new_zeros(rows, MEMORY),
-            scale=start.new_ones(rows, 1),
+            scale=scale,
         )
 
     def ended(self, max_iter: int, tol: float) -> torch.Tensor:
@@ -157,17 +167,19 @@ class _Batch:
     def selected(self, kept: torch.Tensor) -> _Batch:
         return _Batch(**{name: value[kept] for name, value in vars(self).items()})
 
-    def advance(self, objective: Objective) -> None:
-        """One evaluation: every problem takes its trial step or shortens it."""
+    def advance(self, objective: Objective, moving: torch.Tensor) -> None:
+        """One evaluation: every problem takes its trial step or shortens it.
+
+        Problems that are not `moving` (B,) have ended and wait to be taken out; they stay as they are.
+        """
         slope = (self.gradients * self.directions).sum(1, keepdim=True)
         trial = self.points + self.steps * self.directions
         values, gradients = _evaluated(objective, trial)
         drop = (values - self.values).unsqueeze(1)
         # Near the end, differences of values are rounding alone: what falls by no more than that is taken.
         slack = torch.finfo(values.dtype).eps * self.values.abs().unsqueeze(1)
-        taken = (drop <= SUFFICIENT_DECREASE * self.steps * slope + slack) & torch.isfinite(
-            gradients
-        ).all(1, keepdim=True)
+        taken = drop <= SUFFICIENT_DECREASE * self.steps * slope + slack
+        taken &= torch.isfinite(gradients).all(1, keepdim=True) & moving.unsqueeze(1)
         self._remember(
             torch.where(taken, trial - self.points, 0.0),
             torch.where(taken, gradients - self.gradients, 0.0),
@@ -180,6 +192,7 @@ class _Batch:
         # The minimum of the parabola through value, slope and trial value, kept away from both ends.
         curved = 2 * (drop - self.steps * slope)
         shorter = (-self.steps * slope / curved).nan_to_num(0.5, 0.5, 0.5).clamp(0.1, 0.5)
+        shorter = torch.where(moving.unsqueeze(1), shorter, 1.0)
         self.steps = torch.where(taken, 1.0, self.steps * shorter)
         self.stuck = self.stuck | (self.steps.squeeze(1) < _SHORTEST_STEP)
         self.directions = torch.where(taken, self._direction(), self.directions)
@@ -188,7 +201,9 @@ class _Batch:
         """Adds the pairs of accepted steps along which the function curves upwards."""
         product = (move * change).sum(1, keepdim=True)
         length = (change * change).sum(1, keepdim=True)
-        kept = product > torch.finfo(move.dtype).eps * length
+        # Upwards as an angle: the test must not depend on the units of the parameters.
+        both = move.norm(dim=1, keepdim=True) * change.norm(dim=1, keepdim=True)
+        kept = product > torch.finfo(move.dtype).eps * both
         self.scale = torch.where(kept, product / length, self.scale)
         inverse = torch.where(kept, 1 / product, 0.0)
         for name, newest in (("moves", move), ("changes", change), ("curvature", inverse)):
@@ -212,4 +227,4 @@ class _Batch:
             back = inverse * (self.changes[:, i] * left).sum(1, keepdim=True)
             left = left + (share - back) * self.moves[:, i]
         uphill = (left * self.gradients).sum(1, keepdim=True) <= 0
-        return -torch.where(uphill, self.gradients, left)
+        return -torch.where(uphill, self.scale * self.gradients, left)

@@ -1,7 +1,7 @@
 """Logistic regression with Induced Model Matching, many data sets at once: `fit(problems)`.
 
-`IMMLogisticRegression` fits one problem with it, the paper's Figure 1 tens of thousands (all runs, sizes and
-weights of a method as one tensor program). The objective of problem r is
+`IMMLogisticRegression` fits one problem with it, the paper's Figure 1 tens of thousands (all runs, sizes
+and weights of a method as one tensor program). The objective of problem r is
 
     Σ_n w[n] CE(y[n], Q(·|x[n])) / Σ_n w[n]  +  λ[r] · IMM  +  ridge[r]/2 · |coefficients|²,
 
@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch.nn.functional import log_softmax, logsigmoid
@@ -82,7 +82,10 @@ class Problems:
         return _selected(self, kept, {"n_classes": self.n_classes, "matching": matching})
 
 
-def _selected(owner: Any, kept: torch.Tensor, whole: dict[str, Any]) -> Any:
+_Owner = TypeVar("_Owner", Matching, Problems)
+
+
+def _selected(owner: _Owner, kept: torch.Tensor, whole: dict[str, Any]) -> _Owner:
     """A copy whose tensors have the rows `kept`, and the entries `whole` as given."""
     parts = {
         field.name: getattr(owner, field.name)
@@ -110,13 +113,13 @@ class Fitted(NamedTuple):
     converged: torch.Tensor
 
     def log_probs(self, features: torch.Tensor) -> torch.Tensor:
-        """log Q(y|x), (R, N, Y) in nats, at features (R, N, D) or (N, D)."""
+        """Returns log Q(y|x), (R, N, Y) in nats, at features (R, N, D) or (N, D)."""
         logits = features @ self.coefficients.transpose(1, 2) + self.intercepts.unsqueeze(1)
         return log_probs_of(logits)
 
 
 def log_probs_of(logits: torch.Tensor) -> torch.Tensor:
-    """log Q, (..., Y), of logits (..., V); one logit is that of the second of two classes."""
+    """Returns log Q, (..., Y), of logits (..., V); one logit is that of the second of two classes."""
     if logits.shape[-1] > 1:
         return log_softmax(logits, -1)
     return torch.cat([logsigmoid(-logits), logsigmoid(logits)], -1)
@@ -204,7 +207,7 @@ class _Completed:
         problems, matching, slopes = self._problems, self._matching, self._slopes
         if completions.is_floating_point():
             flat = completions.flatten(1, 2) @ slopes + self._intercepts
-            return log_probs_of(flat.unflatten(1, completions.shape[1:3]))
+            return log_probs_of(flat.view(*completions.shape[:3], -1))
         # A logit is a sum over features: what the row keeps plus what it is lent. (R, N, V) each.
         seen = matching.restricted.unsqueeze(2)
         kept = problems.features @ slopes.masked_fill(~seen, 0.0) + self._intercepts
@@ -212,6 +215,5 @@ class _Completed:
         if matching.completions is None:
             return log_probs_of(kept.unsqueeze(2) + lent.unsqueeze(1))
         rows = completions.flatten(1).unsqueeze(2).expand(-1, -1, lent.shape[2])
-        return log_probs_of(
-            kept.unsqueeze(2) + lent.gather(1, rows).unflatten(1, completions.shape[1:])
-        )
+        parts = lent.gather(1, rows).view(*completions.shape, -1)
+        return log_probs_of(kept.unsqueeze(2) + parts)

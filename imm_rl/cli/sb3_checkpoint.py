@@ -15,12 +15,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from imm_rl.agents.checkpoint import read_checkpoint
-from imm_rl.agents.streams import state_part
 from imm_rl.cli.generators import generator_states, restore_generators
 from imm_rl.cli.sb3_model import evaluation_seed
 from imm_rl.envs.sb3_vector import restore_vector, vector_state
-from imm_rl.files import write_atomically
+from imm_rl.state_file import read_state, state_part, with_prefix, write_state
 
 COUNTERS = ("num_timesteps", "_n_updates", "_episode_num")
 
@@ -39,21 +37,20 @@ def save_checkpoint(
     parameters = io.BytesIO()
     torch.save(agent.get_parameters(), parameters)
     state: dict[str, Any] = {
-        "identity": np.array(json.dumps(identity)),
         "record": np.array(json.dumps(record)),
         "parameters": np.frombuffer(parameters.getvalue(), dtype=np.uint8),
         "counters": np.array([getattr(agent, name) for name in COUNTERS]),
         "episodes": np.array([[e["r"], e["l"], e["t"]] for e in agent.ep_info_buffer]),
-        **_prefixed("generators", generator_states()),
+        **with_prefix("generators", generator_states()),
     }
     if agent.imm is not None:
-        state |= _prefixed("imm", agent.imm.state())
+        state |= with_prefix("imm", agent.imm.state())
     env = vector_state(agent.get_env())
     if env is not None:
-        state |= _prefixed("env", env)
+        state |= with_prefix("env", env)
         state["last_observations"] = np.array(agent._last_obs)
         state["last_starts"] = np.array(agent._last_episode_starts)
-    write_atomically(path, lambda file: np.savez(file, **state))
+    write_state(path, identity, state)
 
 
 def load_checkpoint(agent: Any, path: str | Path, identity: dict[str, Any]) -> dict[str, Any]:
@@ -65,7 +62,7 @@ def load_checkpoint(agent: Any, path: str | Path, identity: dict[str, Any]) -> d
     Raises:
         InvalidInputError: Not such a file, or one of another training; the error says how they differ.
     """
-    state = read_checkpoint(path, identity)
+    state = read_state(path, identity)
     parameters = io.BytesIO(state["parameters"].tobytes())
     agent.set_parameters(torch.load(parameters, map_location=agent.device, weights_only=True))
     for name, value in zip(COUNTERS, state["counters"], strict=True):
@@ -85,7 +82,3 @@ def load_checkpoint(agent: Any, path: str | Path, identity: dict[str, Any]) -> d
         agent.get_env().seed(evaluation_seed(agent.seed, agent.num_timesteps))
     restore_generators(state_part("generators", state))
     return dict(json.loads(str(state["record"])))
-
-
-def _prefixed(prefix: str, state: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return {f"{prefix}/{key}": value for key, value in state.items()}

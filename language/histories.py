@@ -1,0 +1,77 @@
+"""Which training histories end in the same words: the completions of an n-gram's context.
+
+A position p of the text is a history: all words up to and with tokens[p]; what follows it is to be
+predicted. Its restricted context is its last n − 1 words. `Contexts` numbers the contexts of a text,
+`draw` picks histories that share one. Everything stays on the text's device, and nothing waits for it.
+
+Index letters: T positions, C distinct contexts, N items, K histories of an item, L words of a history.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from imm_rl.errors import invalid
+
+
+@dataclass(frozen=True)
+class Contexts:
+    """The restricted contexts of a text.
+
+    Attributes:
+        tokens: (T,) int64.
+        words: (C, n − 1) int64, the distinct contexts in lexicographic order, oldest word first.
+        ids: (T,) int64 in 0..C−1, the context that ends at each position. The first n − 2 positions
+            have none of their own: the text is taken to go round in a ring.
+        positions: (T,) int64, all positions, sorted by their context.
+        starts: (C + 1,) int64; context c owns positions[starts[c]:starts[c + 1]].
+    """
+
+    tokens: torch.Tensor
+    words: torch.Tensor
+    ids: torch.Tensor
+    positions: torch.Tensor
+    starts: torch.Tensor
+
+    @classmethod
+    def of(cls, tokens: torch.Tensor, order: int) -> Contexts:
+        """Numbers the contexts of order − 1 words in a text.
+
+        Raises:
+            InvalidInputError: The order is below 2, or the text is shorter.
+        """
+        if order < 2:
+            raise invalid("order", "be at least 2, for a context of one word", order)
+        if tokens.ndim != 1 or len(tokens) < order:
+            raise invalid("tokens", f"have the shape (T,), T ≥ {order}", tuple(tokens.shape))
+        columns = [tokens.roll(shift) for shift in range(order - 2, -1, -1)]
+        words, ids = torch.unique(torch.stack(columns, 1), dim=0, return_inverse=True)
+        positions = ids.argsort(stable=True)
+        counts = torch.bincount(ids, minlength=len(words))
+        starts = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+        return cls(tokens, words, ids, positions, starts)
+
+    def draw(
+        self, ids: torch.Tensor, k: int, length: int, generator: torch.Generator
+    ) -> torch.Tensor:
+        """Draws histories that end in given contexts, each as likely as any other.
+
+        Args:
+            ids: (N,) int64, contexts.
+            k: K.
+            length: L, words of each.
+            generator: On the device of the text.
+
+        Returns:
+            (N, K, L) int64; the last n − 1 words of each are its context.
+        """
+        first = self.starts[ids].unsqueeze(1)
+        count = (self.starts[ids + 1].unsqueeze(1) - first).double()
+        shares = torch.rand(
+            len(ids), k, generator=generator, device=ids.device, dtype=torch.float64
+        )
+        ends = self.positions[first + (shares * count).long()]
+        back = torch.arange(1 - length, 1, device=ids.device)
+        return self.tokens[(ends.unsqueeze(2) + back) % len(self.tokens)]

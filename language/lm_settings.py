@@ -1,0 +1,203 @@
+"""Settings of a language model's training: one frozen dataclass that checks itself, and presets.
+
+Free of torch, so that the command line can build its help and refuse bad values at once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from imm_rl.errors import InvalidInputError, invalid, unknown_name
+
+MODELS = ("lstm",)
+OPTIMIZERS = ("sgd", "adam")
+METHODS: Mapping[str, str] = MappingProxyType(
+    {
+        "none": "no term",
+        "noising": "each position against the n-gram model (one completion)",
+        "batch": "IMM; the positions of a batch that share a context complete each other",
+        "sampled": "IMM; k training histories drawn for each context",
+        "serialized": "the same with memory that does not grow with k",
+    }
+)
+DRAWS = ("sampled", "serialized")
+"""Methods that draw histories."""
+
+BETWEEN = ("none", "noising", "batch")
+
+
+def setting(default: Any, text: str) -> Any:
+    """A field of a settings class; its text is the command line's help."""
+    return dataclasses.field(default=default, metadata={"help": text})
+
+
+@dataclass(frozen=True, kw_only=True)
+class LMSettings:
+    """How a language model is built and trained; each field's `help` is also the command line's.
+
+    Raises:
+        InvalidInputError: A value is out of its range, or two settings contradict each other.
+    """
+
+    model: str = setting("lstm", f"{', '.join(MODELS)}")
+    hidden_size: int = setting(200, "units of a layer, and of a word's embedding")
+    layers: int = setting(2, "layers")
+    dropout: float = setting(0.5, "share of units dropped, in [0, 1)")
+    tied: bool = setting(False, "use the embedding of the words as output weights too")
+    init_range: float = setting(0.1, "weights start uniform in ± this")
+    batch_size: int = setting(20, "streams that the text is cut into")
+    unroll: int = setting(35, "words of a stream that an update sees")
+    epochs: int = setting(20, "passes over the training text")
+    optimizer: str = setting("sgd", ", ".join(OPTIMIZERS))
+    learning_rate: float = setting(4.0, "step size")
+    decay: float = setting(
+        0.5, "factor on the step size after an epoch that was no better; the best state is reloaded"
+    )
+    clip: float = setting(0.25, "largest norm of the gradient")
+    order: int = setting(2, "n of the n-gram model, whose contexts are n − 1 words")
+    k: int = setting(10, "drawn methods: histories of a context")
+    history: int = setting(8, "drawn methods: words of a history")
+    contexts: int = setting(
+        128, "drawn methods: positions of a batch whose contexts are matched; 0: all of them"
+    )
+    every: int = setting(5, "drawn methods: draw at every so many updates")
+    between: str = setting("batch", f"drawn methods: the term at other updates: {', '.join(BETWEEN)}")
+    start: str = setting(
+        "epoch:0", "when the term sets in: epoch:3, or ppl:90 for a validation perplexity below 90"
+    )
+    start_learning_rate: float | None = setting(
+        None, "step size from then on; default: as it is"
+    )
+    eval_batch_size: int = setting(10, "streams of an evaluation")
+
+    def __post_init__(self) -> None:
+        for name, known in (
+            ("model", MODELS),
+            ("optimizer", OPTIMIZERS),
+            ("between", BETWEEN),
+        ):
+            if getattr(self, name) not in known:
+                raise unknown_name(name, getattr(self, name), known)
+        for name in (
+            *("hidden_size", "layers", "batch_size", "unroll", "epochs", "k", "history", "every"),
+            "eval_batch_size",
+        ):
+            _whole(name, getattr(self, name), 1)
+        _whole("order", self.order, 2)
+        _whole("contexts", self.contexts, 0)
+        if not isinstance(self.tied, bool):
+            raise invalid("tied", "be true or false", self.tied)
+        _real("dropout", self.dropout, "be in [0, 1)", lambda x: 0.0 <= x < 1.0)
+        _real("decay", self.decay, "be in (0, 1]", lambda x: 0.0 < x <= 1.0)
+        for name in ("init_range", "learning_rate", "clip"):
+            _real(name, getattr(self, name), "be > 0", lambda x: x > 0.0)
+        if self.start_learning_rate is not None:
+            _real("start_learning_rate", self.start_learning_rate, "be > 0", lambda x: x > 0.0)
+        if self.history < self.order - 1:
+            raise invalid("history", f"hold the context, {self.order - 1} words", self.history)
+        self.start_rule()
+
+    @property
+    def update_words(self) -> int:
+        """Words that an update trains on."""
+        return self.batch_size * self.unroll
+
+    def start_rule(self) -> tuple[str, float]:
+        """`start` as ("epoch" or "ppl", number)."""
+        match = re.fullmatch(r"\s*(epoch|ppl)\s*:\s*([0-9.]+(?:e[0-9]+)?)\s*", str(self.start))
+        try:
+            kind, value = (match[1], float(match[2])) if match else ("", math.nan)
+        except ValueError:
+            kind, value = "", math.nan
+        whole = kind != "epoch" or value.is_integer()
+        if not kind or not whole or (kind == "ppl" and value < 1.0):
+            raise invalid("start", "be epoch:N, N ≥ 0, or ppl:X, X ≥ 1", self.start)
+        return kind, value
+
+    @classmethod
+    def preset(cls, name: str, **changes: Any) -> LMSettings:
+        """The settings of a preset, with some changed.
+
+        Raises:
+            InvalidInputError: There is no such preset or setting, or a value is wrong.
+        """
+        return cls(**{**preset_values(name), **changes})
+
+
+PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+    {
+        "laptop": {},
+        "paper": {
+            **{"hidden_size": 1500, "dropout": 0.65, "init_range": 0.1, "epochs": 55},
+            **{"learning_rate": 1.0, "clip": 5.0, "history": 35, "contexts": 0},
+            **{"between": "noising", "start": "ppl:90", "start_learning_rate": 0.5},
+        },
+    }
+)
+"""Settings to start from. `paper` is the authors' LSTM for Penn Treebank: 2 × 1500, batch 20 × 35, every
+fifth update 10 histories of each context, the single-sample form between, λ 0.2 from perplexity 90 on."""
+
+DEFAULT_LAMBDA: Mapping[str, str] = MappingProxyType({"laptop": "0.25", "paper": "0.2"})
+
+
+def preset_values(name: str) -> dict[str, Any]:
+    """What a preset sets, by setting.
+
+    Raises:
+        InvalidInputError: There is no such preset.
+    """
+    if name not in PRESETS:
+        raise unknown_name("preset", name, PRESETS)
+    return dict(PRESETS[name])
+
+
+def checked_method(method: str) -> str:
+    """A known method; `imm` means `batch`.
+
+    Raises:
+        InvalidInputError: There is no such method.
+    """
+    if method == "imm":
+        return "batch"
+    if method not in METHODS:
+        raise unknown_name("method", method, (*METHODS, "imm"))
+    return method
+
+
+def refuse_unused(method: str, given: Mapping[str, Any]) -> None:
+    """Refuses settings that a method has no use for.
+
+    Args:
+        method: A name of `METHODS`.
+        given: What the user set, by setting.
+
+    Raises:
+        InvalidInputError: One of them would be ignored.
+    """
+    drawn = ("k", "history", "contexts", "every", "between")
+    useless = () if method in DRAWS else drawn
+    if method == "none":
+        useless = (*drawn, "order", "start", "start_learning_rate")
+    for name in useless:
+        if name in given:
+            raise InvalidInputError(
+                f"{name} is of no use to the method {method!r}. Leave it out, or choose "
+                f"--method {'sampled' if name in drawn else 'batch'}."
+            )
+
+
+def _whole(name: str, value: Any, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise invalid(name, f"be a whole number ≥ {least}", value)
+
+
+def _real(name: str, value: Any, constraint: str, holds: Any) -> None:
+    good = not isinstance(value, bool) and isinstance(value, (int, float)) and math.isfinite(value)
+    if not (good and holds(float(value))):
+        raise invalid(name, constraint, value)

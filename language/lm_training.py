@@ -1,0 +1,290 @@
+"""The training of a language model: `LMTrainer(...).train()`.
+
+One loop for every model and method. An epoch reads the text once, as parallel streams whose state is carried;
+after it the model is evaluated: where it got no better, the best state is reloaded and the step size falls by
+`decay`. A loss that becomes NaN or infinite sends the training back to its best state too, and is noted.
+
+The trainer's state is plain arrays (`lm_checkpoint`): a training that goes on from them ends with the
+parameters of one that was never interrupted, dropout masks and drawn histories included.
+
+Index letters: B streams, U words of a piece, M = B·U positions, V words of the vocabulary.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import torch
+from torch import nn
+from torch.nn.functional import nll_loss
+from torch.nn.utils import clip_grad_norm_
+
+from imm_rl.errors import RunFailedError
+from imm_rl.language.backoff import BackoffModel
+from imm_rl.language.corpus import Corpus
+from imm_rl.language.histories import Contexts
+from imm_rl.language.lm_evaluation import perplexity
+from imm_rl.language.lm_settings import LMSettings
+from imm_rl.language.lm_term import MatchingTerm
+from imm_rl.language.lm_update import EpochSums, Updates
+from imm_rl.language.lstm import State, build
+from imm_rl.language.ngram_rows import NgramRows
+from imm_rl.language.text_streams import Streams
+from imm_rl.schedules import Schedule, WeightController
+
+CHECK_EVERY = 25
+"""Updates between two looks at whether the loss is still a number; a look waits for the device."""
+
+MOST_RECOVERIES = 5
+
+Record: TypeAlias = dict[str, float]
+AfterUpdate: TypeAlias = Callable[["LMTrainer", "Record | None"], bool]
+
+
+@dataclass
+class Best:
+    """The best state so far.
+
+    Attributes:
+        perplexity: Of the validation text; inf before the first epoch.
+        epoch: After which it was reached.
+        parameters: By name.
+    """
+
+    perplexity: float
+    epoch: int
+    parameters: dict[str, torch.Tensor] = field(repr=False)
+
+
+class LMTrainer:
+    """Trains one language model on one corpus.
+
+    Attributes:
+        model: In training; after `train` came to its end, in its best state and evaluation mode.
+        best: The best state so far.
+        records: One a finished epoch: `epoch`, `words`, `valid/perplexity`, `learning_rate`,
+            `time/words_per_second`, and what `EpochSums.means` tells.
+        notes: What happened that a user should know: recoveries, when the term set in.
+        epoch: Finished epochs.
+        updates: Made so far.
+
+    Args:
+        corpus: What to train on.
+        settings: Of model and training.
+        method: A name of `lm_settings.METHODS`.
+        schedule: λ.
+        ngram: The restricted model; None for the method `none`.
+        seed: Decides first weights, dropout and histories.
+        device: Where to train.
+    """
+
+    def __init__(
+        self,
+        corpus: Corpus,
+        settings: LMSettings,
+        method: str,
+        schedule: Schedule,
+        ngram: BackoffModel | None,
+        *,
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.corpus, self.settings, self.method, self.seed = corpus, settings, method, seed
+        self.device = torch.device(device)
+        self.model = build(settings, len(corpus.vocabulary), seed).to(self.device)
+        self.learning_rate = settings.learning_rate
+        self.optimizer = self._new_optimizer()
+        self._valid = torch.from_numpy(corpus.valid).to(self.device)
+        tokens = torch.from_numpy(corpus.train).to(self.device)
+        self._streams = Streams(tokens, settings.batch_size, settings.unroll)
+        self.generator = torch.Generator(self.device).manual_seed(seed)
+        self._ids: torch.Tensor | None = None
+        term = None
+        if ngram is not None and method != "none":
+            contexts = Contexts.of(tokens, settings.order)
+            rows = NgramRows(ngram, contexts.words, self.device)
+            term = MatchingTerm(method, rows, contexts, settings, self.generator)
+            self._ids = contexts.ids
+        self.schedule = schedule
+        self.controller = WeightController([schedule])
+        self.gradients = Updates(self.model, term, self.controller)
+        self.records: list[Record] = []
+        self.notes: list[str] = []
+        self.epoch = self.updates = self.piece = self.recoveries = 0
+        self.carried: State = self.model.start(settings.batch_size)
+        self.seconds = 0.0
+        self.best = Best(math.inf, 0, copied(self.model))
+        self.started = False
+        self._maybe_start(math.inf)
+        with torch.random.fork_rng(self._cuda()):
+            torch.manual_seed(seed)
+            self.randomness = self._random_state()
+
+    @property
+    def pieces(self) -> int:
+        """Updates of an epoch."""
+        return len(self._streams)
+
+    @property
+    def words(self) -> int:
+        """Words trained on so far, but for the short pieces that end epochs."""
+        return self.updates * self.settings.update_words
+
+    @property
+    def finished(self) -> bool:
+        """Whether all epochs are done."""
+        return self.epoch >= self.settings.epochs
+
+    def train(self, after_update: AfterUpdate | None = None) -> None:
+        """Trains to the end, or until the callback says False.
+
+        Args:
+            after_update: Called with the trainer and, after an epoch, its record; returns whether to
+                go on.
+
+        Raises:
+            RunFailedError: The loss was no number more often than `MOST_RECOVERIES`.
+        """
+        with self._own_randomness():
+            while not self.finished:
+                record = self._step()
+                if after_update is not None and not after_update(self, record):
+                    return
+        self.model.load_state_dict(self.best.parameters)
+        self.model.eval()
+
+    def _step(self) -> Record | None:
+        """One update, and what follows the last one of an epoch."""
+        began = time.perf_counter()
+        loss = self._update()
+        self.piece += 1
+        self.updates += 1
+        ends = self.piece == self.pieces
+        bad = (ends or self.updates % CHECK_EVERY == 0) and not math.isfinite(float(loss))
+        self.seconds += time.perf_counter() - began
+        if bad:
+            self._recover(f"the loss became {float(loss)}")
+        return self._end_epoch() if ends else None
+
+    def _update(self) -> torch.Tensor:
+        self.model.train()
+        piece = self._streams.piece(self.piece)
+        hidden, carried = self.model.encode(piece.inputs, self.carried)
+        self.carried = tuple(part.detach() for part in carried)
+        log_probs = self.model.log_probs(hidden).flatten(0, 1)
+        main = nll_loss(log_probs, piece.targets.flatten())
+        self.optimizer.zero_grad(set_to_none=True)
+        self.gradients.add_gradient(
+            main,
+            log_probs,
+            None if self._ids is None else self._ids[piece.positions.flatten()],
+            self.updates,
+            min(1.0, self.updates / (self.settings.epochs * self.pieces)),
+            started=self.started,
+        )
+        clip_grad_norm_(self.model.parameters(), self.settings.clip)
+        self.optimizer.step()
+        return main.detach()
+
+    def _end_epoch(self) -> Record:
+        self.epoch, self.piece = self.epoch + 1, 0
+        self.carried = self.model.start(self.settings.batch_size)
+        self.model.eval()
+        found = perplexity(
+            self.model,
+            self._valid,
+            streams=self.settings.eval_batch_size,
+            unroll=self.settings.unroll,
+        )
+        sums = self.gradients.sums
+        record: Record = {
+            "epoch": self.epoch,
+            "words": self.words,
+            "valid/perplexity": found,
+            "learning_rate": self.learning_rate,
+            **sums.means(),
+            "time/words_per_second": self.words / max(self.seconds, 1e-9),
+        }
+        self.gradients.sums = EpochSums()
+        self.records.append(record)
+        if found < self.best.perplexity:
+            self.best = Best(found, self.epoch, copied(self.model))
+        elif math.isfinite(found):
+            self._back_to_best()
+        else:
+            self._recover(f"the validation perplexity became {found}")
+        self._maybe_start(found)
+        return record
+
+    def _back_to_best(self) -> None:
+        """Reloads the best state and goes on from it in smaller steps."""
+        self.model.load_state_dict(self.best.parameters)
+        self.learning_rate *= self.settings.decay
+        self.optimizer = self._new_optimizer()
+
+    def _recover(self, why: str) -> None:
+        self.recoveries += 1
+        where = f"after update {self.updates:,} (epoch {self.epoch + (self.piece > 0)})"
+        if self.recoveries > MOST_RECOVERIES:
+            raise RunFailedError(
+                f"{where}, {why}, for the {self.recoveries}th time. Train with a smaller "
+                "learning_rate, a smaller clip or a smaller λ."
+            )
+        self._back_to_best()
+        self.carried = self.model.start(self.settings.batch_size)
+        self.gradients.sums = EpochSums()
+        state = f"epoch {self.best.epoch}'s" if self.best.epoch else "the first"
+        self.notes.append(
+            f"{where}, {why}: went back to {state} state with step size {self.learning_rate:g}"
+        )
+
+    def _maybe_start(self, found: float) -> None:
+        """Lets the term set in where its rule says so."""
+        kind, value = self.settings.start_rule()
+        reached = self.epoch >= value if kind == "epoch" else found < value
+        if self._ids is None or self.started or not reached:
+            return
+        self.started = True
+        if self.epoch:
+            self.notes.append(f"the term set in after epoch {self.epoch}")
+        if self.settings.start_learning_rate is not None:
+            self.learning_rate = self.settings.start_learning_rate
+            self.optimizer = self._new_optimizer()
+
+    def _new_optimizer(self) -> torch.optim.Optimizer:
+        if self.settings.optimizer == "adam":
+            return torch.optim.Adam(self.model.parameters(), self.learning_rate)
+        return torch.optim.SGD(self.model.parameters(), self.learning_rate)
+
+    def _cuda(self) -> list[torch.device]:
+        return [self.device] if self.device.type == "cuda" else []
+
+    def _random_state(self) -> torch.Tensor:
+        """Where the generator stands that dropout draws from; PyTorch's layers know no other."""
+        if self.device.type == "cuda":
+            return torch.cuda.get_rng_state(self.device)
+        return torch.get_rng_state()
+
+    @contextmanager
+    def _own_randomness(self) -> Iterator[None]:
+        """Dropout goes on where this training left it, and leaves everybody else's numbers alone."""
+        with torch.random.fork_rng(self._cuda()):
+            if self.device.type == "cuda":
+                torch.cuda.set_rng_state(self.randomness, self.device)
+            else:
+                torch.set_rng_state(self.randomness)
+            try:
+                yield
+            finally:
+                self.randomness = self._random_state()
+
+
+def copied(model: nn.Module) -> dict[str, torch.Tensor]:
+    """A model's parameters, by name, on its device."""
+    return copy.deepcopy({name: value.detach() for name, value in model.state_dict().items()})

@@ -1,0 +1,194 @@
+"""One update of a language model: the gradient of main loss + λ · term, and what an epoch adds up.
+
+`LMTrainer` calls `Updates.add_gradient` for every piece of text.
+
+Index letters: M positions of a piece, V words of the vocabulary.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from imm_rl.language.lm_settings import DRAWS
+from imm_rl.language.lm_term import Grouped, MatchingTerm
+from imm_rl.schedules import WeightController
+
+MEASURE_EVERY = 10
+"""Updates between two looks at KL(P̂‖Q̄)."""
+
+
+@dataclass
+class EpochSums:
+    """What an epoch adds up; losses stay on the device, so that no update waits for it.
+
+    Attributes:
+        words: Trained on.
+        loss: Sum over words of −log Q, nats.
+        updates: Made.
+        weight: Sum of λ over updates.
+        terms: Updates that had a term.
+        term: Sum of their terms, nats.
+        looks: Updates that were measured.
+        kl: Sum of their KL(P̂‖Q̄), nats, the induced model taken from the batch.
+        agreement: Sum of their shares of agreement.
+    """
+
+    words: int = 0
+    loss: torch.Tensor | float = 0.0
+    updates: int = 0
+    weight: float = 0.0
+    terms: int = 0
+    term: torch.Tensor | float = 0.0
+    looks: int = 0
+    kl: torch.Tensor | float = 0.0
+    agreement: torch.Tensor | float = 0.0
+
+    def values(self) -> list[float]:
+        """All of them in order, for a checkpoint."""
+        return [float(value) for value in vars(self).values()]
+
+    @classmethod
+    def of(cls, values: Any) -> EpochSums:
+        """From what `values` gave."""
+        sums = cls(*(float(value) for value in values))
+        for name in ("words", "updates", "terms", "looks"):
+            setattr(sums, name, int(getattr(sums, name)))
+        return sums
+
+    def means(self) -> dict[str, float]:
+        """What an epoch is reported with; a mean of nothing is left out."""
+        means = {}
+        if self.words:
+            mean = float(self.loss) / self.words
+            means["train/perplexity"] = math.exp(mean) if mean < 700.0 else math.inf
+        if self.looks:
+            means["imm/kl"] = float(self.kl) / self.looks
+            means["imm/agreement"] = float(self.agreement) / self.looks
+        if self.terms:
+            means["imm/loss"] = float(self.term) / self.terms
+        if self.updates:
+            means["imm/lambda"] = self.weight / self.updates
+        return means
+
+
+class Updates:
+    """The gradients of one training.
+
+    Attributes:
+        sums: Of the current epoch; the trainer puts a new one at its start.
+
+    Args:
+        model: In training.
+        term: The matching term, None without one.
+        controller: Of the one λ.
+    """
+
+    def __init__(
+        self, model: nn.Module, term: MatchingTerm | None, controller: WeightController
+    ) -> None:
+        self._model, self._term, self._controller = model, term, controller
+        self.sums = EpochSums()
+
+    def add_gradient(
+        self,
+        main: torch.Tensor,
+        log_probs: torch.Tensor,
+        ids: torch.Tensor | None,
+        update: int,
+        progress: float,
+        *,
+        started: bool,
+    ) -> None:
+        """Adds the gradient of main + λ · term to the parameters' `.grad`.
+
+        Args:
+            main: Mean of −log Q over the piece, with gradients.
+            log_probs: (M, V), log Q, with gradients; nats.
+            ids: (M,), contexts of the positions; None without a term.
+            update: Number of the update.
+            progress: Share of the training that is done, in [0, 1].
+            started: Whether the term has set in.
+        """
+        sums, words = self.sums, len(log_probs)
+        sums.words, sums.updates = sums.words + words, sums.updates + 1
+        sums.loss = sums.loss + main.detach() * words
+        if self._term is None or ids is None:
+            main.backward()  # type: ignore[no-untyped-call]
+            return
+        if update % MEASURE_EVERY == 0 or (started and self._controller.needs_kl):
+            self._look(log_probs.detach(), ids, adapt=started)
+        weight = float(self._controller.weights(progress)[0]) if started else 0.0
+        kind = self._term.kind(update)
+        if started and self._controller.needs_cosine and kind != "none":
+            loss, weight = self._add_aligned(main, log_probs, ids, kind, progress)
+        else:
+            loss = self._add_weighted(main, log_probs, ids, kind, weight)
+        sums.weight += weight
+        if loss is not None:
+            sums.terms, sums.term = sums.terms + 1, sums.term + loss
+
+    def _add_weighted(
+        self,
+        main: torch.Tensor,
+        log_probs: torch.Tensor,
+        ids: torch.Tensor,
+        kind: str,
+        weight: float,
+    ) -> torch.Tensor | None:
+        """Returns the term's value; None where there was none."""
+        term = None
+        if self._term is not None and weight != 0.0:
+            term = self._term.in_graph(kind, log_probs, ids)
+        total = main if term is None else main + weight * term.loss
+        total.backward()  # type: ignore[no-untyped-call]
+        if term is not None:
+            return term.loss.detach()
+        if self._term is None or weight == 0.0 or kind not in DRAWS:
+            return None
+        return self._term.backward(self._model, ids, weight)
+
+    def _add_aligned(
+        self,
+        main: torch.Tensor,
+        log_probs: torch.Tensor,
+        ids: torch.Tensor,
+        kind: str,
+        progress: float,
+    ) -> tuple[torch.Tensor | None, float]:
+        """The same with a λ that depends on the angle between the two gradients."""
+        parameters = [p for p in self._model.parameters() if p.requires_grad]
+        main.backward(retain_graph=True)  # type: ignore[no-untyped-call]
+        own = [p.grad for p in parameters]
+        for parameter in parameters:
+            parameter.grad = None
+        loss = self._add_weighted(0.0 * main, log_probs, ids, kind, 1.0)
+        other = [p.grad for p in parameters]
+        pairs = [(a, b) for a, b in zip(own, other, strict=True) if a is not None and b is not None]
+        inner = sum(float((a * b).sum()) for a, b in pairs)
+        norms = [math.sqrt(sum(float((g * g).sum()) for g in side)) for side in zip(*pairs, strict=True)]
+        product = norms[0] * norms[1] if norms else 0.0
+        self._controller.observe(cosine=[inner / product if product > 0.0 else 0.0])
+        weight = float(self._controller.weights(progress)[0])
+        for parameter, a, b in zip(parameters, own, other, strict=True):
+            parameter.grad = a if b is None else weight * b if a is None else a + weight * b
+        return loss, weight
+
+    @torch.no_grad()
+    def _look(self, log_probs: torch.Tensor, ids: torch.Tensor, *, adapt: bool) -> None:
+        """Measures the induced model of the batch, whatever the method; it costs no random number."""
+        if self._term is None:
+            return
+        term = self._term.in_graph("batch", log_probs, ids)
+        if term is None:
+            return
+        measured = self._term.measures(term, Grouped.of(ids).sizes)
+        self.sums.looks += 1
+        self.sums.kl = self.sums.kl + measured["kl"]
+        self.sums.agreement = self.sums.agreement + measured["agreement"]
+        if adapt and self._controller.needs_kl:
+            self._controller.observe(kl=[float(measured["kl"])])

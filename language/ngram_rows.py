@@ -1,0 +1,73 @@
+"""An n-gram model as a restricted model on a device: rows of P̂ for the contexts of one text.
+
+Training asks for the same contexts again and again, so where each stands in the model's tables is looked
+up once; a call then gathers rows, on the device and without waiting for it.
+
+Index letters: C contexts of the text, N of them in a call, V words.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from imm_rl.language.backoff import BackoffModel
+
+DENSE_BYTES = 512 * 2**20
+"""A table of all rows that is no larger than this is kept: gathering whole rows is the quickest."""
+
+
+class NgramRows:
+    """P̂(y|context) of numbered contexts: `probs(ids (N,)) -> (N, V)` float32.
+
+    Args:
+        model: The n-gram model, of order n.
+        words: (C, n − 1) int64, the contexts, such as `Contexts.words`.
+        device: Where the rows are built.
+        dense_bytes: See `DENSE_BYTES`.
+    """
+
+    def __init__(
+        self,
+        model: BackoffModel,
+        words: torch.Tensor,
+        device: torch.device | str = "cpu",
+        *,
+        dense_bytes: int = DENSE_BYTES,
+    ) -> None:
+        contexts = words.cpu().numpy()
+        self._table: torch.Tensor | None = None
+        if 4 * len(contexts) * model.vocab_size <= dense_bytes:
+            blocks = [
+                torch.from_numpy(model.probs(block).astype(np.float32))
+                for block in np.array_split(contexts, max(1, len(contexts) // 1000))
+            ]
+            self._table = torch.cat(blocks).to(device)
+            return
+        self._unigram = torch.from_numpy(model.unigram).float().to(device)
+        self._levels = []
+        for level in model.levels:
+            found = level.find(contexts[:, contexts.shape[1] - level.order + 1 :])
+            # A context that is not listed has weight 1 and no entries.
+            first = np.where(found >= 0, level.indptr[found], 0)
+            last = np.where(found >= 0, level.indptr[found + 1], 0)
+            arrays = (level.weights(found).astype(np.float32), first, last - first)
+            tables = (level.words, level.probs.astype(np.float32))
+            self._levels.append(
+                tuple(torch.from_numpy(np.ascontiguousarray(a)).to(device) for a in arrays + tables)
+            )
+
+    def probs(self, ids: torch.Tensor, /) -> torch.Tensor:
+        """Rows of P̂, (N, V) float32, sums 1, of contexts (N,) int64."""
+        if self._table is not None:
+            return self._table[ids]
+        rows = self._unigram.repeat(len(ids), 1)
+        for weights, first, count, words, probs in self._levels:
+            rows.mul_(weights[ids].unsqueeze(1))
+            counts = count[ids]
+            ends = counts.cumsum(0)
+            item = torch.repeat_interleave(torch.arange(len(ids), device=ids.device), counts)
+            entry = torch.arange(len(item), device=ids.device)
+            entry = entry + (first[ids] - ends + counts)[item]
+            rows[item, words[entry]] = probs[entry]
+        return rows
