@@ -195,7 +195,7 @@ class IMMLogisticRegression(ClassifierMixin, LogisticPredictions, BaseEstimator)
         """P̂ of the training rows, (N, C); also keeps the restricted model for predictions."""
         self._restricted = None
         if hasattr(self, "restricted_classifier_"):
-            del self.restricted_classifier_
+            delattr(self, "restricted_classifier_")
         if settings.kind is None:
             return None
         if settings.kind == "array":

@@ -92,9 +92,10 @@ def _selected(owner: _Owner, kept: torch.Tensor, whole: dict[str, Any]) -> _Owne
         for field in dataclasses.fields(owner)
         if field.name not in whole
     }
-    return type(owner)(
-        **{name: None if part is None else part[kept] for name, part in parts.items()}, **whole
-    )
+    chosen: dict[str, Any] = {
+        name: None if part is None else part[kept] for name, part in parts.items()
+    }
+    return type(owner)(**chosen, **whole)
 
 
 class Fitted(NamedTuple):

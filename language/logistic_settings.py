@@ -120,17 +120,18 @@ def _weight(given: object) -> float:
 
 
 def _check_numbers(estimator: Any) -> None:
-    for name, least, or_more in (("C", 0.0, False), ("tol", 0.0, True)):
-        value: Any = getattr(estimator, name)
-        good = isinstance(value, Real) and not isinstance(value, bool)
-        if not (good and (value > least or (or_more and value == least))):
-            raise invalid(name, f"be a number {'of at least' if or_more else 'above'} 0", value)
-    if math.isinf(estimator.tol):
-        raise invalid("tol", "be finite", estimator.tol)
+    if not (_is_number(estimator.C) and estimator.C > 0):
+        raise invalid("C", "be a number above 0, or numpy.inf for no penalty", estimator.C)
+    if not (_is_number(estimator.tol) and 0 <= estimator.tol < math.inf):
+        raise invalid("tol", "be a number of at least 0", estimator.tol)
     for name in ("max_iter", "n_completions"):
         value: Any = getattr(estimator, name)
-        if isinstance(value, bool) or not isinstance(value, Integral) or int(value) < 1:
+        if not (_is_number(value) and isinstance(value, Integral) and int(value) >= 1):
             raise invalid(name, "be a whole number of at least 1", value)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def _check_completions(estimator: Any) -> None:
