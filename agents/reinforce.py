@@ -44,12 +44,12 @@ from imm_rl.agents.rollout import Rollout, TabularRollouts, action_cdf
 from imm_rl.agents.settings import ReinforceSettings, checked_count, checked_index
 from imm_rl.agents.state_policy import StatePolicy
 from imm_rl.agents.streams import SeedStreams, generator
-from imm_rl.agents.threads import fitting_threads
 from imm_rl.agents.warm_start import clone, demonstrations
 from imm_rl.envs.model import FloatArray
 from imm_rl.envs.pair import EnvPair
 from imm_rl.errors import RunFailedError
 from imm_rl.schedules import WeightController
+from imm_rl.threads import fitting_threads
 
 
 class Record(NamedTuple):

@@ -16,10 +16,10 @@ from stable_baselines3.common.preprocessing import is_image_space
 from imm_rl.agents.sb3_agents import IMMA2C, IMMPPO
 from imm_rl.agents.sb3_settings import SB3Settings
 from imm_rl.agents.streams import PURPOSES
-from imm_rl.agents.threads import fitting_threads
 from imm_rl.cli.generators import seeded_apart
 from imm_rl.envs.model import FloatArray
 from imm_rl.envs.pair import EnvPair, View
+from imm_rl.threads import fitting_threads
 
 if TYPE_CHECKING:
     from stable_baselines3.common.vec_env import VecEnv
