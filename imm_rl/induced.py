@@ -191,7 +191,7 @@ class _Grouped(torch.autograd.Function):
         return _log(summed) + (shift - totals.log().unsqueeze(-1))
 
     @staticmethod
-    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, None, None, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, None, None, None, None]:
         weighted, groups, summed = ctx.saved_tensors
         zero = summed <= 0.0
         per_group = (grad / summed.masked_fill(zero, 1.0)).masked_fill_(zero, 0.0)

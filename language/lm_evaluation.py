@@ -19,7 +19,7 @@ from imm_rl.language.text_streams import IGNORED, Streams
 def perplexity(
     model: LanguageModel, tokens: torch.Tensor, *, streams: int = 10, unroll: int = 35
 ) -> float:
-    """exp of the mean −log Q(word | words before it in its stream), over all words but the first.
+    """Exp of the mean −log Q(word | words before it in its stream), over all words but the first.
 
     Args:
         model: In evaluation mode.
@@ -82,7 +82,7 @@ def induced_table(
 
 
 def context_perplexity(table: torch.Tensor, ids: torch.Tensor, targets: torch.Tensor) -> float:
-    """exp of the mean −log table[context, target], of pairs (T,) of contexts and targets.
+    """Exp of the mean −log table[context, target], of pairs (T,) of contexts and targets.
 
     Args:
         table: (C, V) probabilities.

@@ -53,9 +53,9 @@ class LMSettings:
     init_range: float = setting(0.1, "weights start uniform in ± this")
     batch_size: int = setting(20, "streams that the text is cut into")
     unroll: int = setting(35, "words of a stream that an update sees")
-    epochs: int = setting(20, "passes over the training text")
+    epochs: int = setting(40, "passes over the training text")
     optimizer: str = setting("sgd", ", ".join(OPTIMIZERS))
-    learning_rate: float = setting(4.0, "step size")
+    learning_rate: float = setting(20.0, "step size")
     decay: float = setting(
         0.5, "factor on the step size after an epoch that was no better; the best state is reloaded"
     )
@@ -67,13 +67,13 @@ class LMSettings:
         128, "drawn methods: positions of a batch whose contexts are matched; 0: all of them"
     )
     every: int = setting(5, "drawn methods: draw at every so many updates")
-    between: str = setting("batch", f"drawn methods: the term at other updates: {', '.join(BETWEEN)}")
+    between: str = setting(
+        "batch", f"drawn methods: the term at other updates: {', '.join(BETWEEN)}"
+    )
     start: str = setting(
         "epoch:0", "when the term sets in: epoch:3, or ppl:90 for a validation perplexity below 90"
     )
-    start_learning_rate: float | None = setting(
-        None, "step size from then on; default: as it is"
-    )
+    start_learning_rate: float | None = setting(None, "step size from then on; default: as it is")
     eval_batch_size: int = setting(10, "streams of an evaluation")
 
     def __post_init__(self) -> None:
@@ -134,9 +134,16 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         "laptop": {},
         "paper": {
-            **{"hidden_size": 1500, "dropout": 0.65, "init_range": 0.1, "epochs": 55},
-            **{"learning_rate": 1.0, "clip": 5.0, "history": 35, "contexts": 0},
-            **{"between": "noising", "start": "ppl:90", "start_learning_rate": 0.5},
+            "hidden_size": 1500,
+            "dropout": 0.65,
+            "epochs": 55,
+            "learning_rate": 1.0,
+            "clip": 5.0,
+            "history": 35,
+            "contexts": 0,
+            "between": "noising",
+            "start": "ppl:90",
+            "start_learning_rate": 0.5,
         },
     }
 )
@@ -181,7 +188,7 @@ def refuse_unused(method: str, given: Mapping[str, Any]) -> None:
         InvalidInputError: One of them would be ignored.
     """
     drawn = ("k", "history", "contexts", "every", "between")
-    useless = () if method in DRAWS else drawn
+    useless: tuple[str, ...] = () if method in DRAWS else drawn
     if method == "none":
         useless = (*drawn, "order", "start", "start_learning_rate")
     for name in useless:

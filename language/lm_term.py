@@ -145,4 +145,3 @@ class MatchingTerm:
             order = torch.rand(len(ids), generator=self._generator, device=ids.device)
             ids = ids[order.argsort()[:most]]
         return Grouped.of(ids)
-

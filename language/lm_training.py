@@ -1,8 +1,9 @@
 """The training of a language model: `LMTrainer(...).train()`.
 
-One loop for every model and method. An epoch reads the text once, as parallel streams whose state is carried;
-after it the model is evaluated: where it got no better, the best state is reloaded and the step size falls by
-`decay`. A loss that becomes NaN or infinite sends the training back to its best state too, and is noted.
+One loop for every model and method. An epoch reads the text once, as parallel streams whose state is
+carried; after it the model is evaluated: where it got no better, the best state is reloaded and the step
+size falls by `decay`. A loss that becomes NaN or infinite sends the training back to its best state too,
+and is noted.
 
 The trainer's state is plain arrays (`lm_checkpoint`): a training that goes on from them ends with the
 parameters of one that was never interrupted, dropout masks and drawn histories included.
@@ -99,7 +100,7 @@ class LMTrainer:
         self.device = torch.device(device)
         self.model = build(settings, len(corpus.vocabulary), seed).to(self.device)
         self.learning_rate = settings.learning_rate
-        self.optimizer = self._new_optimizer()
+        self.optimizer = self.new_optimizer()
         self._valid = torch.from_numpy(corpus.valid).to(self.device)
         tokens = torch.from_numpy(corpus.train).to(self.device)
         self._streams = Streams(tokens, settings.batch_size, settings.unroll)
@@ -226,7 +227,7 @@ class LMTrainer:
         """Reloads the best state and goes on from it in smaller steps."""
         self.model.load_state_dict(self.best.parameters)
         self.learning_rate *= self.settings.decay
-        self.optimizer = self._new_optimizer()
+        self.optimizer = self.new_optimizer()
 
     def _recover(self, why: str) -> None:
         self.recoveries += 1
@@ -255,9 +256,10 @@ class LMTrainer:
             self.notes.append(f"the term set in after epoch {self.epoch}")
         if self.settings.start_learning_rate is not None:
             self.learning_rate = self.settings.start_learning_rate
-            self.optimizer = self._new_optimizer()
+            self.optimizer = self.new_optimizer()
 
-    def _new_optimizer(self) -> torch.optim.Optimizer:
+    def new_optimizer(self) -> torch.optim.Optimizer:
+        """The settings' optimizer at the step size of now, without a memory."""
         if self.settings.optimizer == "adam":
             return torch.optim.Adam(self.model.parameters(), self.learning_rate)
         return torch.optim.SGD(self.model.parameters(), self.learning_rate)

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
 
 from imm_rl.language.lm_settings import DRAWS
 from imm_rl.language.lm_term import Grouped, MatchingTerm
+from imm_rl.language.lstm import LSTMModel
 from imm_rl.schedules import WeightController
 
 MEASURE_EVERY = 10
@@ -55,9 +55,9 @@ class EpochSums:
     @classmethod
     def of(cls, values: Any) -> EpochSums:
         """From what `values` gave."""
-        sums = cls(*(float(value) for value in values))
-        for name in ("words", "updates", "terms", "looks"):
-            setattr(sums, name, int(getattr(sums, name)))
+        sums = cls()
+        for (name, first), value in zip(vars(sums).items(), values, strict=True):
+            setattr(sums, name, type(first)(value))
         return sums
 
     def means(self) -> dict[str, float]:
@@ -89,7 +89,7 @@ class Updates:
     """
 
     def __init__(
-        self, model: nn.Module, term: MatchingTerm | None, controller: WeightController
+        self, model: LSTMModel, term: MatchingTerm | None, controller: WeightController
     ) -> None:
         self._model, self._term, self._controller = model, term, controller
         self.sums = EpochSums()
@@ -170,7 +170,9 @@ class Updates:
         other = [p.grad for p in parameters]
         pairs = [(a, b) for a, b in zip(own, other, strict=True) if a is not None and b is not None]
         inner = sum(float((a * b).sum()) for a, b in pairs)
-        norms = [math.sqrt(sum(float((g * g).sum()) for g in side)) for side in zip(*pairs, strict=True)]
+        norms = [
+            math.sqrt(sum(float((g * g).sum()) for g in side)) for side in zip(*pairs, strict=True)
+        ]
         product = norms[0] * norms[1] if norms else 0.0
         self._controller.observe(cosine=[inner / product if product > 0.0 else 0.0])
         weight = float(self._controller.weights(progress)[0])

@@ -63,7 +63,9 @@ class LSTMModel(nn.Module):
         with torch.no_grad():
             for parameter in self.parameters():
                 bound = settings.init_range
-                parameter.copy_(torch.rand(parameter.shape, generator=generator) * 2 * bound - bound)
+                parameter.copy_(
+                    torch.rand(parameter.shape, generator=generator) * 2 * bound - bound
+                )
 
     def start(self, streams: int) -> State:  # noqa: D102
         weight = self.embedding.weight
@@ -81,7 +83,8 @@ class LSTMModel(nn.Module):
     def after(self, histories: torch.Tensor) -> torch.Tensor:  # noqa: D102
         flat = histories.flatten(0, -2)
         hidden = self.encode(flat, self.start(len(flat)))[0][:, -1]
-        return self.log_probs(hidden).unflatten(0, histories.shape[:-1])
+        log_probs = self.log_probs(hidden)
+        return log_probs.view(*histories.shape[:-1], log_probs.shape[-1])
 
 
 def build(settings: LMSettings, vocab_size: int, seed: int) -> LSTMModel:

@@ -24,7 +24,14 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "plot": ("imm_rl.cli.plot", "draw the learning curves of runs"),
     "envs": ("imm_rl.cli.envs", "list the environments and their options"),
     "reproduce": ("imm_rl.cli.reproduce", "remake a figure or table of the paper"),
+    "lm train": ("imm_rl.cli.lm_train", "train a language model with the help of n-grams"),
+    "lm evaluate": ("imm_rl.cli.lm_evaluate", "say the perplexity of a language model"),
+    "lm generate": ("imm_rl.cli.lm_generate", "let a language model write"),
 }
+"""A command is one word, or two of which the first is that of a group."""
+
+START = {"": "train --env tiger", "lm ": "lm train --fast"}
+"""What a newcomer is told to type first, by group."""
 
 INTERRUPTED = 130
 
@@ -36,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: The words after `imm-rl`; default: those of this process.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
-    command = arguments[0] if arguments and arguments[0] in COMMANDS else ""
+    command = _command(arguments)
     name = f"imm-rl {command}".strip()
     _make_streams_safe()
     try:
@@ -64,7 +71,7 @@ def _run(command: str, arguments: list[str]) -> int:
     module = importlib.import_module(path)
     parser = Parser(prog=f"imm-rl {command}", description=f"{summary[0].upper()}{summary[1:]}.")
     module.add_arguments(parser)
-    args = parser.parsed(arguments[1:])
+    args = parser.parsed(arguments[len(command.split()) :])
     args.command_line = ["imm-rl", *arguments]
     # `--env my_module:factory` means a module of the folder one stands in; installed ones come first.
     if os.getcwd() not in sys.path and "" not in sys.path:
@@ -72,23 +79,37 @@ def _run(command: str, arguments: list[str]) -> int:
     return int(module.run(args))
 
 
+def _command(arguments: Sequence[str]) -> str:
+    """The name in `COMMANDS` that the words begin with, or nothing."""
+    names = (" ".join(arguments[:length]) for length in (2, 1))
+    return next((name for name in names if name in COMMANDS), "")
+
+
 def _without_command(arguments: list[str]) -> int:
-    """Help, version, or a first word that is no command."""
+    """Help, version, or first words that are no command."""
     import imm_rl
     from imm_rl.cli.parser import Parser
 
+    commands, group = COMMANDS, ""
     if arguments and not arguments[0].startswith("-"):
-        raise unknown_name("command", arguments[0], COMMANDS)
-    width = max(map(len, COMMANDS))
-    listed = "\n".join(f"  {name:<{width}}  {text}" for name, (_, text) in COMMANDS.items())
+        group = f"{arguments[0]} "
+        commands = {name: about for name, about in COMMANDS.items() if name.startswith(group)}
+        if not commands:
+            raise unknown_name("command", arguments[0], COMMANDS)
+        if arguments[1:] and not arguments[1].startswith("-"):
+            raise unknown_name("command", " ".join(arguments[:2]), commands)
+        arguments = arguments[1:]
+    width = max(map(len, commands))
+    listed = "\n".join(f"  {name:<{width}}  {text}" for name, (_, text) in commands.items())
     parser = Parser(
         prog="imm-rl",
-        usage="imm-rl COMMAND [options]",
+        usage=f"imm-rl {group}COMMAND [options]",
         description=(
             "Induced Model Matching: train an agent that sees more, helped by a policy that sees less."
             f"\n\ncommands:\n{listed}"
         ),
-        epilog="Start with: imm-rl train --env tiger\nEach command has its own help: imm-rl train --help",
+        epilog=f"Start with: imm-rl {START[group]}\n"
+        f"Each command has its own help: imm-rl {group}train --help",
     )
     parser.add_argument("--version", action="version", version=f"imm-rl {imm_rl.__version__}")
     parser.parsed(arguments)

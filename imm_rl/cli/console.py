@@ -50,12 +50,13 @@ class Progress:
 
     Args:
         console: Where lines go.
-        total: Environment steps of each run.
+        total: Environment steps of each run, or what else is counted.
         done: Those taken already.
+        unit: What they are.
     """
 
-    def __init__(self, console: Console, total: int, done: int) -> None:
-        self._console, self._total = console, total
+    def __init__(self, console: Console, total: int, done: int, unit: str = "steps") -> None:
+        self._console, self._total, self._unit = console, total, unit
         self._bar: Any = None
         if not console.quiet and sys.stderr.isatty():
             from tqdm import tqdm  # late: only terminals need it
@@ -63,7 +64,7 @@ class Progress:
             self._bar = tqdm(
                 total=total,
                 initial=done,
-                unit=" steps",
+                unit=f" {unit}",
                 unit_scale=True,
                 leave=False,
                 smoothing=0.1,
@@ -82,7 +83,8 @@ class Progress:
         else:
             width = len(f"{self._total:,}")
             self._console.note(
-                f"{env_steps:>{width},}/{self._total:,} steps   {shown}   {speed:,.0f} steps/s"
+                f"{env_steps:>{width},}/{self._total:,} {self._unit}   {shown}   "
+                f"{speed:,.0f} {self._unit}/s"
             )
 
     def close(self) -> None:

@@ -15,8 +15,9 @@ from imm_rl.errors import InvalidInputError, invalid
 if TYPE_CHECKING:
     from imm_rl.agents.sb3_settings import SB3Settings
     from imm_rl.agents.settings import ReinforceSettings
+    from imm_rl.language.lm_settings import LMSettings
 
-Settings = TypeVar("Settings", bound="ReinforceSettings | SB3Settings")
+Settings = TypeVar("Settings", bound="ReinforceSettings | SB3Settings | LMSettings")
 
 _SEEDS = "be whole numbers ≥ 0 such as 3, 0-9 or 3,4,7"
 MOST_SEEDS = 500
@@ -102,7 +103,7 @@ def indices(name: str, value: Any) -> tuple[int, ...]:
 
 
 def settings(values: dict[str, Any], kind: type[Settings]) -> Settings:
-    """An agent's settings of what users gave for its fields; texts are read by the field's type."""
+    """Settings of what users gave for its fields; texts are read by the field's type."""
     kinds = {field.name: str(field.type) for field in dataclasses.fields(kind)}
     return kind(**{name: _typed(name, kinds[name], value) for name, value in values.items()})
 
@@ -125,7 +126,7 @@ def _typed(name: str, kind: str, value: Any) -> Any:
     if kind.startswith("tuple"):
         return tuple(count(name, part) for part in value.split(","))
     if kind.startswith("int"):
-        return count(name, value)
+        return 0 if _number(value) == 0 else count(name, value)  # 0 is for the field's own check
     if kind.startswith("float"):
         return real(name, value)
     if kind == "bool":

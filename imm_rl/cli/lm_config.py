@@ -1,0 +1,220 @@
+"""What `imm-rl lm train` is told, and by whom, checked before anything runs.
+
+defaults < preset < file < --fast < flags
+
+Every option of `imm-rl lm train --help` that shapes the training is a key of the configuration file under
+the same name, with `_` for `-`; the same keys stand in a run folder's `config.yaml`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from imm_rl.cli import values
+from imm_rl.errors import InvalidInputError, unknown_name
+from imm_rl.language.lm_settings import (
+    DEFAULT_LAMBDA,
+    METHODS,
+    PRESETS,
+    LMSettings,
+    checked_method,
+    preset_values,
+    refuse_unused,
+)
+
+DEFAULTS: dict[str, Any] = {
+    "corpus": "pydoc",
+    "min_count": None,
+    "max_vocab": None,
+    "method": "batch",
+    "lambda": None,
+    "seeds": None,
+    "device": "auto",
+    "logdir": "runs",
+    "preset": "laptop",
+}
+"""Of the keys that are no settings of the model; None: as corpus, preset and method suggest, or drawn."""
+
+FAST: dict[str, Any] = {"max_vocab": 500, "hidden_size": 64, "epochs": 4}
+"""What `--fast` sets: enough to see that everything works."""
+
+SETTINGS = tuple(field.name for field in dataclasses.fields(LMSettings))
+_METAVARS = {"int": "N", "float": "X", "bool": "true|false", "str": "NAME"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class LMConfig:
+    """A training as `config.yaml` has it: complete, with nothing left to a default.
+
+    Attributes:
+        corpus: A name or an absolute path.
+        seeds_drawn: Whether nobody gave the seed.
+    """
+
+    corpus: str
+    min_count: int | None
+    max_vocab: int | None
+    method: str
+    imm_lambda: str
+    seeds: tuple[int, ...]
+    device: str
+    logdir: str
+    preset: str
+    settings: LMSettings
+    seeds_drawn: bool = False
+
+    def as_dict(self) -> dict[str, Any]:
+        """Keys and plain values, as the file has them; settings that do not count are left out."""
+        shown = {
+            "corpus": self.corpus,
+            "min_count": self.min_count,
+            "max_vocab": self.max_vocab,
+            "method": self.method,
+            "lambda": self.imm_lambda,
+            "seeds": list(self.seeds),
+            "device": self.device,
+            "logdir": self.logdir,
+            "preset": self.preset,
+        }
+        return shown | counting(self.method, dataclasses.asdict(self.settings))
+
+    def to_yaml(self) -> str:
+        """The configuration file that makes this training again."""
+        import yaml
+
+        return str(yaml.safe_dump(self.as_dict(), sort_keys=False, default_flow_style=None))
+
+
+def counting(method: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """Those settings that a method has a use for."""
+    kept = {}
+    for name, value in settings.items():
+        try:
+            refuse_unused(method, {name: value})
+        except InvalidInputError:
+            continue
+        kept[name] = value
+    return kept
+
+
+def keys() -> list[str]:
+    """Every key of a configuration file."""
+    return [*DEFAULTS, *SETTINGS]
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Every option of a training; values stay texts, checked by `resolve`."""
+    what = parser.add_argument_group("what is trained")
+    what.add_argument(
+        "--corpus",
+        metavar="NAME|PATH",
+        help="pydoc (default: the prose of Python's documentation, nothing is downloaded), ptb, "
+        "wikitext-2, or a folder with train, valid and test text, or one text file",
+    )
+    what.add_argument(
+        "--min-count", metavar="N", help="rarer words become <unk> (default: corpus')"
+    )
+    what.add_argument("--max-vocab", metavar="N", help="at most so many words (default: all)")
+    methods = "; ".join(f"{name}: {text}" for name, text in METHODS.items())
+    what.add_argument(
+        "--method", metavar="NAME", help=f"{methods} (default: batch, also called imm)"
+    )
+    weights = ", ".join(f"{value} for {name}" for name, value in DEFAULT_LAMBDA.items())
+    what.add_argument(
+        "--lambda", metavar="SCHEDULE", help=f"weight of the term (default: {weights})"
+    )
+    what.add_argument("--seeds", metavar="K", help="such as 3, 0-2 or 3,4 (default: one, drawn)")
+    what.add_argument("--device", metavar="NAME", help="auto (default), cpu or cuda")
+    what.add_argument("--logdir", metavar="DIR", help="where run folders go (default: runs)")
+    what.add_argument("--preset", metavar="NAME", help=f"{', '.join(PRESETS)} (default: laptop)")
+    group = parser.add_argument_group("settings of model and training")
+    for field in dataclasses.fields(LMSettings):
+        told = str(field.metadata["help"])
+        told = told if "; default: " in told else f"{told} (default: {str(field.default).lower()})"
+        group.add_argument(
+            f"--{field.name.replace('_', '-')}",
+            metavar=_METAVARS[str(field.type).partition(" ")[0]],
+            help=told.replace("%", "%%"),
+        )
+
+
+def resolve(
+    flags: dict[str, Any], file: dict[str, Any], *, source: str = "", fast: bool = False
+) -> LMConfig:
+    """Lays the layers over each other and checks the result; no corpus is read.
+
+    Args:
+        flags: Key -> text, of the options that were given.
+        file: Key -> value, of a configuration file.
+        source: The file's name, for errors.
+        fast: Whether `--fast` was given: it overrides the file, and flags override it.
+
+    Raises:
+        InvalidInputError: A key is unknown, a value out of range, or two contradict each other.
+    """
+    for key in file:
+        if key not in keys():
+            raise unknown_name(f"key in {source}", key, keys())
+    given = {**file, **(FAST if fast else {}), **flags}
+    texts = {
+        key: values.text(key, given.get(key, DEFAULTS[key]))
+        for key in ("corpus", "method", "device", "logdir", "preset")
+    }
+    method = checked_method(texts["method"])
+    refuse_unused(method, {**file, **flags})
+    preset = preset_values(texts["preset"])
+    settings = values.settings(
+        {**preset, **{key: value for key, value in given.items() if key in SETTINGS}}, LMSettings
+    )
+    drawn = given.get("seeds") is None
+    sizes = {
+        key: None if given.get(key) is None else values.count(key, given[key])
+        for key in ("min_count", "max_vocab")
+    }
+    return LMConfig(
+        corpus=_absolute(texts["corpus"]),
+        method=method,
+        imm_lambda=_checked_lambda(given.get("lambda"), method, texts["preset"]),
+        seeds=(_drawn_seed(),) if drawn else values.seeds("seeds", given["seeds"]),
+        device=texts["device"],
+        logdir=texts["logdir"],
+        preset=texts["preset"],
+        settings=settings,
+        seeds_drawn=drawn,
+        **sizes,
+    )
+
+
+def _checked_lambda(given: Any, method: str, preset: str) -> str:
+    from imm_rl.schedules import parse
+
+    if given is None:
+        return "0" if method == "none" else DEFAULT_LAMBDA[preset]
+    schedule = parse(given)
+    if method == "none" and schedule.text != "0":
+        raise InvalidInputError(
+            f"lambda is {schedule.text}, and the method 'none' has no term to weigh. Leave it out, or "
+            "choose --method batch."
+        )
+    return schedule.text
+
+
+def _absolute(corpus: str) -> str:
+    """A path from the root, so that a run can be resumed from anywhere; names stay as they are."""
+    from imm_rl.language.corpus import EMBEDDED
+    from imm_rl.language.public_corpora import names
+
+    if corpus == EMBEDDED or corpus in names():
+        return corpus
+    path = Path(corpus).expanduser()
+    return str(path.absolute()) if path.exists() or "/" in corpus else corpus
+
+
+def _drawn_seed() -> int:
+    import secrets
+
+    return secrets.randbelow(1_000_000)

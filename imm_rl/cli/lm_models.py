@@ -1,0 +1,55 @@
+"""Which trained language models a word of the command line means: a run folder, or a model's file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from imm_rl.errors import InvalidInputError
+from imm_rl.runs import RunFolder
+
+if TYPE_CHECKING:
+    from imm_rl.language.lm_checkpoint import TrainedModel
+
+LM_MODEL = "model.npz"
+GROUP = "lm"
+"""Folder of a logdir that language models' runs lie in, apart from those of agents."""
+
+
+def model_files(what: str | None, logdir: str) -> list[Path]:
+    """The model files of a run, one a seed, or the one that is named.
+
+    Args:
+        what: A run folder, a folder of one of its seeds, or a `model.npz`; None: the newest finished
+            run of a language model below `logdir`.
+        logdir: Where runs lie.
+
+    Raises:
+        InvalidInputError: There is none.
+    """
+    if what is None:
+        folder = RunFolder.latest(Path(logdir) / GROUP, finished=True).path
+    else:
+        folder = Path(what)
+        if folder.is_file():
+            return [folder]
+        if not folder.is_dir():
+            raise InvalidInputError(f"there is no file or folder {what}.")
+    own = folder / LM_MODEL
+    found = [own] if own.is_file() else sorted(folder.glob(f"seed_*/{LM_MODEL}"), key=_seed)
+    if not found:
+        raise InvalidInputError(
+            f"{folder} has no {LM_MODEL}, neither of its own nor of a seed. A run has it when a seed "
+            "has come to its end."
+        )
+    return found
+
+
+def seed_text(model: TrainedModel, path: Path) -> str:
+    """How tables call a model."""
+    return f"{path.parent} (seed {model.about['seed']})"
+
+
+def _seed(path: Path) -> tuple[int, str]:
+    number = path.parent.name.removeprefix("seed_")
+    return (int(number) if number.isdigit() else 0, number)

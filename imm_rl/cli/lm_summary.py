@@ -1,0 +1,92 @@
+"""`summary.json` of a language model's run, and the same as a person reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from imm_rl.cli.console import interval, number, table
+from imm_rl.statistics import mean_ci95
+
+if TYPE_CHECKING:
+    from imm_rl.cli.lm_config import LMConfig
+    from imm_rl.language.backoff import BackoffModel
+    from imm_rl.language.corpus import Corpus
+    from imm_rl.language.lm_training import LMTrainer
+
+MEASURES = ("valid_perplexity", "test_perplexity", "induced_valid_perplexity")
+TITLES = {
+    "valid_perplexity": "perplexity, validation",
+    "test_perplexity": "perplexity, test",
+    "induced_valid_perplexity": "of its induced n-gram model, validation",
+}
+
+
+def seed_summary(trainer: LMTrainer, ngram: BackoffModel | None) -> dict[str, Any]:
+    """What a trained seed is worth, in its best state.
+
+    Args:
+        trainer: That came to its end.
+        ngram: The restricted model, None without one.
+    """
+    from imm_rl.language.lm_worth import worth
+
+    found = worth(trainer.model, trainer.corpus, ngram, settings=trainer.settings)
+    return {
+        "seed": trainer.seed,
+        **found,
+        "best_epoch": trainer.best.epoch,
+        "words": trainer.words,
+        "wall_seconds": trainer.seconds,
+        "words_per_second": trainer.words / max(trainer.seconds, 1e-9),
+        "notes": trainer.notes,
+        "curve": {
+            "words": [int(record["words"]) for record in trainer.records],
+            "valid_perplexity": [record["valid/perplexity"] for record in trainer.records],
+        },
+    }
+
+
+def summary_of(config: LMConfig, corpus: Corpus, seeds: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The summary of all seeds."""
+    measured = {}
+    for name in MEASURES:
+        values = [seed[name] for seed in seeds if seed.get(name) is not None]
+        if values:
+            mean, *ends = mean_ci95(values)
+            measured[name] = {"mean": mean, "ci95": ends, "per_seed": values}
+    ngram = {key: seeds[0][key] for key in seeds[0] if key.startswith("ngram_")}
+    return {
+        "corpus": corpus.name,
+        "fingerprint": corpus.fingerprint(),
+        "vocabulary": len(corpus.vocabulary),
+        "model": config.settings.model,
+        "method": config.method,
+        "imm_lambda": config.imm_lambda,
+        "seeds": list(config.seeds),
+        **measured,
+        **ngram,
+        "words": sum(seed["words"] for seed in seeds),
+        "wall_seconds": sum(seed["wall_seconds"] for seed in seeds),
+        "notes": [f"seed {seed['seed']}: {note}" for seed in seeds for note in seed["notes"]],
+        "curves": {str(seed["seed"]): seed["curve"] for seed in seeds},
+    }
+
+
+def report(summary: dict[str, Any]) -> str:
+    """The summary as a table."""
+    rows = [["", "mean", "95 % interval"]]
+    for name, title in TITLES.items():
+        if name in summary:
+            found = summary[name]
+            rows.append([title, number(found["mean"]), interval(found["ci95"])])
+    for part, title in (("valid", "validation"), ("test", "test")):
+        if f"ngram_{part}_perplexity" in summary:
+            value = number(summary[f"ngram_{part}_perplexity"])
+            rows.append([f"Kneser-Ney model of order {summary['ngram_order']}, {title}", value, ""])
+    few = len(summary["seeds"]) < 2
+    note = "one seed: no interval" if few else f"intervals over {len(summary['seeds'])} seeds"
+    speed = summary["words"] / max(summary["wall_seconds"], 1e-9)
+    return "\n".join(
+        [table(rows), f"{note}; {summary['wall_seconds']:.0f} s, {speed:,.0f} words/s"]
+    )

@@ -1,0 +1,138 @@
+"""`imm-rl lm train`: from a text to a trained language model, its curves and its summary."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from typing import TYPE_CHECKING
+
+from imm_rl.cli.lm_config import add_options, keys, resolve
+from imm_rl.cli.options import add_json, add_quiet
+from imm_rl.errors import InvalidInputError, RunFailedError
+from imm_rl.formats import read_yaml
+from imm_rl.runs import RunFolder, check_writable
+
+if TYPE_CHECKING:
+    from imm_rl.cli.console import Console
+    from imm_rl.cli.lm_config import LMConfig
+
+EPILOG = """\
+examples:
+  imm-rl lm train
+  imm-rl lm train --method none --seeds 0-2
+  imm-rl lm train --corpus path/of/text --method sampled --k 10 --lambda 0.5
+  imm-rl lm train --corpus ptb --preset paper --method sampled --device cuda
+  imm-rl lm train --resume runs/lm/pydoc/lstm-batch-1
+"""
+
+_WITH_RESUME = ("resume", "json", "quiet", "command_line")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the options."""
+    parser.description = (
+        "Trains a language model whose induced n-gram model is matched to a Kneser-Ney n-gram model of\n"
+        "the same text, and leaves curves, checkpoints, the model and a summary in a folder of its own.\n"
+        "Values are taken from: defaults < --preset < --config < --fast < options."
+    )
+    parser.epilog = EPILOG
+    add_options(parser)
+    run = parser.add_argument_group("running")
+    run.add_argument(
+        "--config", metavar="FILE", help="YAML file; keys are option names with _ for -"
+    )
+    run.add_argument("--fast", action="store_true", help="a run of seconds, to try things out")
+    run.add_argument("--dry-run", action="store_true", help="check everything, train nothing")
+    run.add_argument(
+        "--print-config", action="store_true", help="print the whole configuration as YAML"
+    )
+    run.add_argument("--resume", metavar="DIR", help="go on with a run that was stopped")
+    add_json(run)
+    add_quiet(run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Trains, or does what was asked for instead."""
+    _refuse_conflicts(args)
+
+    from imm_rl.cli.console import Console
+    from imm_rl.cli.lm_run import new_folder, plan, run_corpus
+    from imm_rl.language.device import torch_device
+
+    console = Console(json_only=args.json, quiet=args.quiet)
+    if args.resume is not None:
+        return _resume(RunFolder.open(args.resume), console)
+    given = {key: getattr(args, key) for key in keys()}
+    flags = {key: value for key, value in given.items() if value is not None}
+    file = {} if args.config is None else read_yaml(args.config)
+    config = resolve(flags, file, source=args.config or "", fast=args.fast)
+    torch_device(config.device)
+    if args.print_config:
+        print(config.to_yaml(), end="")
+        return 0
+    check_writable(config.logdir)
+    corpus = run_corpus(config)
+    if args.dry_run:
+        console.say(plan(config, corpus))
+        console.say("dry run: all of this is in order, and nothing was trained")
+        return 0
+    return _train(config, new_folder(config, corpus, shlex.join(args.command_line)), console)
+
+
+def _refuse_conflicts(args: argparse.Namespace) -> None:
+    if args.resume is not None:
+        others = [
+            k for k, v in vars(args).items() if k not in _WITH_RESUME and v not in (None, False)
+        ]
+        if others:
+            listed = ", ".join(f"--{k.replace('_', '-')}" for k in others)
+            raise InvalidInputError(
+                "--resume goes on with the run's own configuration and cannot be combined with "
+                f"{listed}. Leave it out, or start a new run."
+            )
+    if args.print_config and args.dry_run:
+        raise InvalidInputError(
+            "--print-config and --dry-run exclude each other. Give one of them."
+        )
+    if args.json and (args.print_config or args.dry_run):
+        other = "--print-config" if args.print_config else "--dry-run"
+        raise InvalidInputError(f"--json prints a run's summary, and {other} runs nothing.")
+
+
+def _resume(folder: RunFolder, console: Console) -> int:
+    from imm_rl.cli.lm_summary import report
+
+    found = folder.config()
+    if "corpus" not in found:
+        raise InvalidInputError(
+            f"{folder.path} is no run of a language model. Resume it with: "
+            f"imm-rl train --resume {shlex.quote(str(folder.path))}"
+        )
+    if folder.finished:
+        summary = folder.summary()
+        console.note(f"the run {folder.path} is finished")
+        console.result(summary, report(summary))
+        console.say(f"run folder: {folder.path}")
+        return 0
+    return _train(resolve({}, found, source=str(folder.path / "config.yaml")), folder, console)
+
+
+def _train(config: LMConfig, folder: RunFolder, console: Console) -> int:
+    """Trains in the folder, from its checkpoints if there are any; returns the exit code."""
+    from imm_rl.cli.lm_run import trained
+    from imm_rl.cli.lm_summary import report
+
+    console.say(f"run folder: {folder.path}")
+    resume = f"imm-rl lm train --resume {shlex.quote(str(folder.path))}"
+    try:
+        summary = trained(config, folder, console)
+    except KeyboardInterrupt:
+        summary = None
+    except RunFailedError as error:
+        raise RunFailedError(f"{error} The run's files are in {folder.path}") from error
+    if summary is None:
+        console.say(f"stopped; go on with: {resume}")
+        return 130
+    console.result(summary, report(summary))
+    console.say(f"run folder: {folder.path}")
+    return 0

@@ -1,0 +1,169 @@
+"""Where a language model's training stands, as an `.npz`, and trained models as files.
+
+`imm-rl lm train` writes a checkpoint after every epoch and on Ctrl-C, anywhere within an epoch; a resumed
+run ends with the parameters of one that was never interrupted.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from imm_rl.errors import InvalidInputError
+from imm_rl.language.lm_settings import LMSettings
+from imm_rl.language.lm_training import Best, LMTrainer
+from imm_rl.language.lm_update import EpochSums
+from imm_rl.language.lstm import LSTMModel, build
+from imm_rl.language.vocabulary import Vocabulary
+from imm_rl.state_file import (
+    Arrays,
+    read_identity,
+    read_state,
+    state_part,
+    with_prefix,
+    write_state,
+)
+
+COUNTERS = ("epoch", "updates", "piece", "recoveries", "started", "learning_rate", "seconds")
+KIND = "language model"
+
+
+def save_checkpoint(trainer: LMTrainer, path: str | Path) -> None:
+    """Writes the training's state to an `.npz`, whole or not at all."""
+    write_state(path, identity(trainer), training_state(trainer))
+
+
+def load_checkpoint(trainer: LMTrainer, path: str | Path) -> None:
+    """Puts a new trainer of the same making where the checkpoint says.
+
+    Raises:
+        InvalidInputError: Not such a file, or one of another training; the error says how they differ.
+    """
+    restore(trainer, read_state(path, identity(trainer), KIND))
+
+
+def identity(trainer: LMTrainer) -> dict[str, Any]:
+    """What must be the same for a checkpoint to fit, JSON-able, by the name that errors use."""
+    return {
+        "corpus": trainer.corpus.fingerprint(),
+        "method": trainer.method,
+        "lambda": trainer.schedule.text,
+        "seed": trainer.seed,
+        "settings": dataclasses.asdict(trainer.settings),
+    }
+
+
+def training_state(trainer: LMTrainer) -> Arrays:
+    """The state of a training between two updates, as arrays by name."""
+    best = trainer.best
+    counters = [float(getattr(trainer, name)) for name in COUNTERS]
+    state: dict[str, Any] = {
+        "counters": np.array(counters),
+        "records": np.array(json.dumps(trainer.records)),
+        "notes": np.array(json.dumps(trainer.notes)),
+        "sums": np.array(trainer.gradients.sums.values()),
+        "best": np.array([best.perplexity, best.epoch]),
+        "randomness": trainer.randomness.numpy(),
+        "generator": trainer.generator.get_state().numpy(),
+        **with_prefix("parameters", _arrays(trainer.model.state_dict())),
+        **with_prefix("best_parameters", _arrays(best.parameters)),
+        **with_prefix("carried", {str(i): _array(t) for i, t in enumerate(trainer.carried)}),
+        **with_prefix("controller", trainer.controller.state()),
+    }
+    for index, held in trainer.optimizer.state_dict()["state"].items():
+        named = {key: _array(value) for key, value in held.items() if value is not None}
+        state |= with_prefix(f"optimizer/{index}", named)
+    return state
+
+
+def restore(trainer: LMTrainer, state: Arrays) -> None:
+    """Puts a new trainer where `training_state` says."""
+    device = trainer.device
+    for name, value in zip(COUNTERS, state["counters"], strict=True):
+        setattr(trainer, name, type(getattr(trainer, name))(value))
+    trainer.records = json.loads(str(state["records"]))
+    trainer.notes = json.loads(str(state["notes"]))
+    trainer.gradients.sums = EpochSums.of(state["sums"])
+    best_parameters = _tensors(state_part("best_parameters", state), device)
+    perplexity, epoch = state["best"]
+    trainer.best = Best(float(perplexity), int(epoch), best_parameters)
+    trainer.model.load_state_dict(_tensors(state_part("parameters", state), device))
+    trainer.optimizer = trainer.new_optimizer()
+    held: dict[int, dict[str, torch.Tensor]] = {}
+    for key, value in _tensors(state_part("optimizer", state), device).items():
+        index, _, name = key.partition("/")
+        # Adam counts its steps on the CPU.
+        held.setdefault(int(index), {})[name] = value.cpu() if name == "step" else value
+    empty = trainer.optimizer.state_dict()
+    trainer.optimizer.load_state_dict({**empty, "state": held})
+    carried = _tensors(state_part("carried", state), device)
+    trainer.carried = tuple(carried[str(i)] for i in range(len(carried)))
+    trainer.controller.restore(state_part("controller", state))
+    trainer.randomness = torch.from_numpy(state["randomness"].copy())
+    trainer.generator.set_state(torch.from_numpy(state["generator"].copy()))
+
+
+class TrainedModel(NamedTuple):
+    """A model as its file has it.
+
+    Attributes:
+        model: In evaluation mode, on the CPU.
+        vocabulary: Its words.
+        about: `corpus`, `fingerprint`, `method`, `lambda`, `seed`, `valid_perplexity`, `settings`.
+    """
+
+    model: LSTMModel
+    vocabulary: Vocabulary
+    about: dict[str, Any]
+
+
+def save_model(trainer: LMTrainer, path: str | Path) -> None:
+    """Writes the best state, with its vocabulary and settings, to an `.npz`."""
+    about = {
+        "kind": KIND,
+        "name": trainer.corpus.name,
+        **identity(trainer),
+        "valid_perplexity": trainer.best.perplexity,
+    }
+    words = np.array(trainer.corpus.vocabulary.text())
+    arrays = with_prefix("parameters", _arrays(trainer.best.parameters))
+    write_state(path, about, {"vocabulary": words, **arrays})
+
+
+def load_model(path: str | Path) -> TrainedModel:
+    """Reads a trained model.
+
+    Raises:
+        InvalidInputError: Not such a file.
+    """
+    about, state = read_identity(path, "a language model")
+    if about.get("kind") != KIND:
+        raise InvalidInputError(f"{path} is no language model.")
+    try:
+        vocabulary = Vocabulary.from_text(str(state["vocabulary"]))
+        settings = LMSettings(**about["settings"])
+        model = build(settings, len(vocabulary), 0)
+        model.load_state_dict(_tensors(state_part("parameters", state), torch.device("cpu")))
+    except (KeyError, TypeError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InvalidInputError(
+            f"{path} is a language model of another version: {reason}"
+        ) from None
+    return TrainedModel(model.eval(), vocabulary, about)
+
+
+def _arrays(tensors: dict[str, torch.Tensor]) -> Arrays:
+    return {name: _array(value) for name, value in tensors.items()}
+
+
+def _array(tensor: torch.Tensor) -> Any:
+    return tensor.detach().cpu().numpy()
+
+
+def _tensors(arrays: Arrays, device: torch.device) -> dict[str, torch.Tensor]:
+    return {name: torch.from_numpy(value.copy()).to(device) for name, value in arrays.items()}
