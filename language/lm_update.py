@@ -16,6 +16,7 @@ import torch
 from imm_rl.language.lm_settings import DRAWS
 from imm_rl.language.lm_term import Grouped, MatchingTerm
 from imm_rl.language.lstm import LSTMModel
+from imm_rl.matching import Term
 from imm_rl.schedules import WeightController
 
 MEASURE_EVERY = 10
@@ -120,14 +121,16 @@ class Updates:
         if self._term is None or ids is None:
             main.backward()  # type: ignore[no-untyped-call]
             return
-        if update % MEASURE_EVERY == 0 or (started and self._controller.needs_kl):
-            self._look(log_probs.detach(), ids, adapt=started)
         weight = float(self._controller.weights(progress)[0]) if started else 0.0
         kind = self._term.kind(update)
+        look = update % MEASURE_EVERY == 0 or (started and self._controller.needs_kl)
         if started and self._controller.needs_cosine and kind != "none":
             loss, weight = self._add_aligned(main, log_probs, ids, kind, progress)
+            term = None
         else:
-            loss = self._add_weighted(main, log_probs, ids, kind, weight)
+            loss, term = self._add_weighted(main, log_probs, ids, kind, weight)
+        if look:
+            self._look(term if kind == "batch" else None, log_probs, ids, adapt=started)
         sums.weight += weight
         if loss is not None:
             sums.terms, sums.term = sums.terms + 1, sums.term + loss
@@ -139,18 +142,18 @@ class Updates:
         ids: torch.Tensor,
         kind: str,
         weight: float,
-    ) -> torch.Tensor | None:
-        """Returns the term's value; None where there was none."""
+    ) -> tuple[torch.Tensor | None, Term | None]:
+        """Returns the term's value, and the term where it is one of the batch; None: there was none."""
         term = None
         if self._term is not None and weight != 0.0:
             term = self._term.in_graph(kind, log_probs, ids)
         total = main if term is None else main + weight * term.loss
         total.backward()  # type: ignore[no-untyped-call]
         if term is not None:
-            return term.loss.detach()
+            return term.loss.detach(), term
         if self._term is None or weight == 0.0 or kind not in DRAWS:
-            return None
-        return self._term.backward(self._model, ids, weight)
+            return None, None
+        return self._term.backward(self._model, ids, weight), None
 
     def _add_aligned(
         self,
@@ -166,7 +169,7 @@ class Updates:
         own = [p.grad for p in parameters]
         for parameter in parameters:
             parameter.grad = None
-        loss = self._add_weighted(0.0 * main, log_probs, ids, kind, 1.0)
+        loss, _ = self._add_weighted(0.0 * main, log_probs, ids, kind, 1.0)
         other = [p.grad for p in parameters]
         pairs = [(a, b) for a, b in zip(own, other, strict=True) if a is not None and b is not None]
         inner = sum(float((a * b).sum()) for a, b in pairs)
@@ -181,11 +184,14 @@ class Updates:
         return loss, weight
 
     @torch.no_grad()
-    def _look(self, log_probs: torch.Tensor, ids: torch.Tensor, *, adapt: bool) -> None:
+    def _look(
+        self, term: Term | None, log_probs: torch.Tensor, ids: torch.Tensor, *, adapt: bool
+    ) -> None:
         """Measures the induced model of the batch, whatever the method; it costs no random number."""
         if self._term is None:
             return
-        term = self._term.in_graph("batch", log_probs, ids)
+        if term is None:
+            term = self._term.in_graph("batch", log_probs.detach(), ids)
         if term is None:
             return
         measured = self._term.measures(term, Grouped.of(ids).sizes)
