@@ -141,7 +141,7 @@ class IMMLogisticRegression(ClassifierMixin, LogisticPredictions, BaseEstimator)
                 scikit-learn raises for X and y.
         """
         settings = Settings.of(self)
-        X, y = validate_data(self, X, y, dtype=np.float64)
+        X, y = validate_data(self, X, y, dtype=np.float64, order="C")
         check_classification_targets(y)
         if np.abs(X).max() > _LARGEST:
             remedy = "Scale the features, e.g. with sklearn.preprocessing.StandardScaler"
