@@ -11,6 +11,7 @@ runs/lm/<corpus>/<model>-<method>-<n>/
 from __future__ import annotations
 
 import dataclasses
+import json
 import textwrap
 from contextlib import ExitStack
 from pathlib import Path
@@ -22,6 +23,8 @@ from imm_rl.cli.lm_config import LMConfig, counting, resolve
 from imm_rl.cli.lm_models import GROUP, LM_MODEL
 from imm_rl.cli.lm_summary import seed_summary, summary_of
 from imm_rl.cli.train_plan import versions
+from imm_rl.errors import InvalidInputError
+from imm_rl.formats import to_json
 from imm_rl.language.arpa import write_arpa
 from imm_rl.language.backoff import BackoffModel
 from imm_rl.language.corpus import Corpus, load_corpus
@@ -34,13 +37,16 @@ from imm_rl.schedules import parse
 from imm_rl.tensorboard import CurveWriter, remove_curves
 
 VOCABULARY, RESTRICTED = "vocabulary.txt", "restricted.arpa.gz"
+VERSIONS = "versions.json"
 
 
 def plan(config: LMConfig, corpus: Corpus) -> str:
     """What is going to run."""
     drawn = " (drawn)" if config.seeds_drawn else ""
     settings = counting(config.method, dataclasses.asdict(config.settings))
-    listed = ", ".join(f"{name} {value}" for name, value in settings.items() if value is not None)
+    listed = ", ".join(
+        f"{name} {str(value).lower()}" for name, value in settings.items() if value is not None
+    )
     term = (
         "no term" if config.method == "none" else f"method {config.method}, λ {config.imm_lambda}"
     )
@@ -54,18 +60,23 @@ def plan(config: LMConfig, corpus: Corpus) -> str:
     )
 
 
+def run_files(config: LMConfig, corpus: Corpus, command: str) -> dict[str, str]:
+    """The files that a run folder is made with, by name."""
+    return {
+        "config.yaml": config.to_yaml(),
+        "command.txt": f"{command}\n",
+        VERSIONS: to_json({**json.loads(versions()), "corpus": corpus.fingerprint()}),
+        VOCABULARY: corpus.vocabulary.text(),
+    }
+
+
 def new_folder(config: LMConfig, corpus: Corpus, command: str) -> RunFolder:
     """The next run folder below the configuration's logdir.
 
     Raises:
         InvalidInputError: It cannot be written.
     """
-    files = {
-        "config.yaml": config.to_yaml(),
-        "command.txt": f"{command}\n",
-        "versions.json": versions(),
-        VOCABULARY: corpus.vocabulary.text(),
-    }
+    files = run_files(config, corpus, command)
     name = f"{config.settings.model}-{config.method}"
     return RunFolder.create(Path(config.logdir) / GROUP, corpus.name, name, files)
 
@@ -75,9 +86,37 @@ def run_corpus(config: LMConfig) -> Corpus:
     return load_corpus(config.corpus, min_count=config.min_count, max_vocab=config.max_vocab)
 
 
+def check_corpus(config: LMConfig, corpus: Corpus) -> None:
+    """Refuses texts that are too short for the settings, before anything is written.
+
+    Raises:
+        InvalidInputError: One of them is.
+    """
+    settings = config.settings
+    least = settings.batch_size + 1
+    if len(corpus.train) < least:
+        raise InvalidInputError(
+            f"the training text has {len(corpus.train)} words, and batch_size "
+            f"{settings.batch_size} needs at least {least}. Take a longer text or a smaller "
+            "batch_size."
+        )
+    if config.method == "none":
+        return
+    for name, text in (
+        ("training", corpus.train),
+        ("validation", corpus.valid),
+        ("test", corpus.test),
+    ):
+        if len(text) < settings.order:
+            raise InvalidInputError(
+                f"the {name} text has {len(text)} words, and order {settings.order} needs at least as "
+                "many. Take a longer text or a smaller order."
+            )
+
+
 def corpus_of_run(path: Path) -> Corpus | None:
     """The corpus of the run that a file lies in; None where it lies in none."""
-    folder = RunFolder.around(path.parent)
+    folder = RunFolder.around(path.absolute().parent)
     if folder is None:
         return None
     return run_corpus(resolve({}, folder.config(), source=str(folder.path / "config.yaml")))
@@ -99,16 +138,17 @@ def trained(config: LMConfig, folder: RunFolder, console: Console) -> dict[str, 
         RunFailedError: A training failed; its last checkpoint is kept.
     """
     corpus = run_corpus(config)
+    _check_same(folder, corpus)
     console.note(plan(config, corpus))
-    ngram = None
+    # The method `none` has no use for it but to be held against it at the end.
+    ngram = KneserNey(config.settings.order).fit(corpus.train, vocab_size=len(corpus.vocabulary))
     if config.method != "none":
-        ngram = KneserNey(config.settings.order).fit(
-            corpus.train, vocab_size=len(corpus.vocabulary)
-        )
         console.note(
             f"restricted model: Kneser-Ney of order {ngram.order}, validation perplexity "
             f"{number(ngram.perplexity(corpus.valid))}"
         )
+        for leftover in folder.path.glob(f".{RESTRICTED}.*"):
+            leftover.unlink(missing_ok=True)
         if not (folder.path / RESTRICTED).is_file():
             write_arpa(ngram, folder.path / RESTRICTED, corpus.vocabulary.words)
     summaries = []
@@ -130,6 +170,20 @@ def trained(config: LMConfig, folder: RunFolder, console: Console) -> dict[str, 
     return summary
 
 
+def _check_same(folder: RunFolder, corpus: Corpus) -> None:
+    """Refuses to go on with a run whose text has changed."""
+    try:
+        began = json.loads((folder.path / VERSIONS).read_text(encoding="utf-8"))["corpus"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return
+    now = corpus.fingerprint()
+    if began != now:
+        raise InvalidInputError(
+            f"the corpus {corpus.name} is not the text that the run {folder.path} began with "
+            f"(fingerprint {began}, now {now}). Put the text back, or start a new run."
+        )
+
+
 class _Seed:
     """The training of one seed in its folder."""
 
@@ -137,7 +191,7 @@ class _Seed:
         self,
         config: LMConfig,
         corpus: Corpus,
-        ngram: BackoffModel | None,
+        ngram: BackoffModel,
         seed: int,
         folder: RunFolder,
         console: Console,
@@ -166,7 +220,7 @@ class _Seed:
     def learn(self) -> bool:
         """Trains to the end, or until Ctrl-C; the state is saved either way. False if it was stopped."""
         trainer, settings = self.trainer, self._config.settings
-        total = settings.epochs * trainer.pieces * settings.update_words
+        total = settings.epochs * trainer.epoch_words
         with ExitStack() as stack:
             writer = CurveWriter(self._folder.path, self._resumed_at)
             stack.callback(writer.close)

@@ -22,12 +22,12 @@ TITLES = {
 }
 
 
-def seed_summary(trainer: LMTrainer, ngram: BackoffModel | None) -> dict[str, Any]:
+def seed_summary(trainer: LMTrainer, ngram: BackoffModel) -> dict[str, Any]:
     """What a trained seed is worth, in its best state.
 
     Args:
         trainer: That came to its end.
-        ngram: The restricted model, None without one.
+        ngram: The restricted model, or what `none` is held against.
     """
     from imm_rl.language.lm_worth import worth
 

@@ -1,0 +1,201 @@
+"""`imm-rl reproduce table-1` and `table-bigram`: language models by method, over seeds.
+
+Every training is a run folder of its own below `--out`, as `imm-rl lm train` makes them; a command that is
+repeated takes up what is there, so that a long table can be stopped and resumed, and both tables share
+their trainings.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from imm_rl.cli.reproduce_job import Family, Job
+from imm_rl.errors import InvalidInputError, RunFailedError
+from imm_rl.files import write_text
+
+if TYPE_CHECKING:
+    from imm_rl.cli.lm_config import LMConfig
+
+METHODS = ("none", "noising", "batch", "sampled")
+LAMBDAS: Mapping[str, Mapping[str, str]] = MappingProxyType(
+    {
+        "laptop": {"noising": "0.25", "batch": "0.5", "sampled": "0.5", "serialized": "0.5"},
+        "paper": {"noising": "0.2", "batch": "0.2", "sampled": "0.2", "serialized": "0.2"},
+    }
+)
+"""λ by preset and method. `laptop`: the best of 0.1, 0.25, 0.5 and 1 on `pydoc` with seed 100, which no
+table has; `paper`: the authors'."""
+
+OPTIONS: Mapping[str, Any] = MappingProxyType(
+    {
+        "corpus": "pydoc",
+        "preset": "laptop",
+        "methods": ",".join(METHODS),
+        "seeds": "0-2",
+        "config": None,
+        "jobs": 1,
+    }
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the options of this family."""
+    group = parser.add_argument_group("table-1 and table-bigram")
+    group.add_argument(
+        "--corpus", metavar="NAME|PATH", help="as in imm-rl lm train (default: pydoc)"
+    )
+    group.add_argument("--preset", metavar="NAME", help="laptop (default), or paper, for a GPU")
+    group.add_argument(
+        "--methods", metavar="A,B", help=f"of imm-rl lm train (default: {','.join(METHODS)})"
+    )
+    group.add_argument("--seeds", metavar="K", help="of each method (default: 0-2)")
+    group.add_argument(
+        "--config", metavar="FILE", help="YAML file with further settings of imm-rl lm train"
+    )
+    group.add_argument("--jobs", type=int, metavar="N", help="trainings at a time (default: 1)")
+
+
+def run(job: Job) -> Sequence[Path]:
+    """Trains what is not there yet, and writes table, picture and note."""
+    from imm_rl.cli import language_report as report
+    from imm_rl.cli.lm_run import run_corpus
+
+    configs = _configs(job)
+    corpus = run_corpus(configs[0])
+    out = job.folder()
+    places = [_place(out, config) for config in configs]
+    for config, place in zip(configs, places, strict=True):
+        _refuse_others(config, place)
+    _train_all(job, list(zip(configs, places, strict=True)))
+    rows = [
+        report.Row(c.method, c.imm_lambda, c.seeds[0], p.summary())
+        for c, p in zip(configs, places, strict=True)
+    ]
+    name = job.args.experiment
+    files = [out / f"{name}.{suffix}" for suffix in ("csv", "png", "md")]
+    write_text(files[0], report.to_text(rows))
+    report.picture(files[1], rows, bigram=name == "table-bigram")
+    about = f"`{_command(job)}`. {corpus.about()}; fingerprint {corpus.fingerprint()}."
+    note = report.note(rows, about, configs[0].settings, bigram=name == "table-bigram")
+    write_text(files[2], note)
+    if not job.args.quiet:
+        print(note)
+    return files
+
+
+def _command(job: Job) -> str:
+    """The command line with every option that has a say, those that were given alone."""
+    args = job.args
+    words = ["imm-rl", "reproduce", args.experiment, "--out", str(args.out)]
+    for name, default in OPTIONS.items():
+        if getattr(args, name) != default and name != "jobs":
+            words += [f"--{name}", str(getattr(args, name))]
+    return shlex.join(words)
+
+
+def _configs(job: Job) -> list[LMConfig]:
+    """One configuration a training, by seed and then by method: a table in work shows all methods."""
+    from imm_rl.cli import values
+    from imm_rl.cli.lm_config import counting, resolve
+    from imm_rl.formats import read_yaml
+    from imm_rl.language.lm_settings import checked_method, preset_values
+
+    args = job.args
+    values.count("--jobs", args.jobs)
+    preset_values(args.preset)
+    file = {} if args.config is None else read_yaml(args.config)
+    refused = [key for key in ("corpus", "method", "lambda", "seeds", "preset") if key in file]
+    if refused:
+        raise InvalidInputError(
+            f"{args.config} sets {refused[0]}, which the table sets itself: there are options for it, "
+            "and each method has a λ of its own."
+        )
+    methods = [checked_method(name.strip()) for name in args.methods.split(",")]
+    if len(set(methods)) < len(methods):
+        raise InvalidInputError(f"--methods names a method twice: {args.methods}.")
+    found = []
+    for seed in values.seeds("--seeds", args.seeds):
+        for method in methods:
+            given = {"corpus": args.corpus, "method": method, "seeds": [seed], "device": job.device}
+            if method != "none":
+                given["lambda"] = LAMBDAS[args.preset][method]
+            kept = counting(method, file)
+            found.append(resolve({**given, "preset": args.preset}, kept, source=args.config or ""))
+    return found
+
+
+def _place(out: Path, config: LMConfig) -> Any:
+    from imm_rl.runs import RunFolder
+
+    return RunFolder(out / "runs" / f"{config.method}-seed-{config.seeds[0]}")
+
+
+def _refuse_others(config: LMConfig, place: Any) -> None:
+    """Refuses a folder that holds the run of another configuration."""
+    if not place.path.exists():
+        return
+    found, mine = place.config(), config.as_dict()
+    other = [key for key in {**mine, **found} if found.get(key) != mine.get(key)]
+    other = [key for key in other if key not in ("logdir", "device")]
+    if other:
+        raise InvalidInputError(
+            f"{place.path} holds a run of other settings: {other[0]} is {found.get(other[0])!r} there "
+            f"and {mine.get(other[0])!r} now. Give --out another folder."
+        )
+
+
+def _train_all(job: Job, tasks: Sequence[tuple[LMConfig, Any]]) -> None:
+    """Trains, `--jobs` at a time, what is not finished."""
+    left = [(config, place) for config, place in tasks if not place.finished]
+    command = shlex.join(getattr(job.args, "command_line", ["imm-rl", "reproduce"]))
+    threads = max(1, (os.cpu_count() or 1) // job.args.jobs) if job.args.jobs > 1 else 0
+    if job.args.jobs == 1 or len(left) < 2:
+        results = [_trained(c, p.path, command, threads, job.args.quiet) for c, p in left]
+    else:
+        from concurrent.futures import ProcessPoolExecutor
+        from multiprocessing import get_context
+
+        with ProcessPoolExecutor(job.args.jobs, get_context("spawn")) as pool:
+            waiting = [
+                pool.submit(_trained, c, p.path, command, threads, job.args.quiet) for c, p in left
+            ]
+            results = [future.result() for future in waiting]
+    if not all(results):
+        raise RunFailedError(f"stopped; go on with: {command}")
+
+
+def _trained(config: LMConfig, path: Path, command: str, threads: int, quiet: bool) -> bool:
+    """One training in its folder; whether it came to its end. Runs in a process of its own."""
+    import torch
+
+    from imm_rl.cli.console import Console
+    from imm_rl.cli.lm_run import run_corpus, run_files, trained
+    from imm_rl.runs import RunFolder
+
+    if threads:
+        torch.set_num_threads(threads)
+    path.mkdir(parents=True, exist_ok=True)
+    if not (path / "config.yaml").is_file():
+        for name, text in run_files(config, run_corpus(config), command).items():
+            write_text(path / name, text)
+    console = Console(quiet=quiet)
+    console.note(f"{config.method}, seed {config.seeds[0]}: {path}")
+    return trained(dataclasses.replace(config), RunFolder(path), Console(quiet=True)) is not None
+
+
+FAMILY = Family(
+    experiments={
+        "table-1": "perplexity of an LSTM by method: none, noising, IMM",
+        "table-bigram": "the same models' induced bigrams against the Kneser-Ney bigram",
+    },
+    options={"table-1": OPTIONS, "table-bigram": OPTIONS},
+    add_arguments=add_arguments,
+    run=run,
+)
