@@ -81,10 +81,11 @@ def mixed_accuracy(
     """As `accuracy`, of the interpolation (1 − r)·Q + r·P̂, by ratio r (R,) and P̂ (N, 2)."""
     found = []
     logits_of = torch.cat([fitted.coefficients[:, 0], fitted.intercepts], 1)
-    for i, part in enumerate(logits_of.split(256)):
+    for start in range(0, len(logits_of), 256):
+        part = logits_of[start : start + 256]
         positive = torch.addmm(part[:, 3:], part[:, :3], points.T)
         if restricted is not None and ratios is not None:
-            ratio = ratios[256 * i : 256 * i + len(part), None]
+            ratio = ratios[start : start + len(part), None]
             positive = (1 - ratio) * positive.sigmoid() + ratio * restricted[:, 1] - 0.5
         found.append(((positive > 0) == (labels == 1)).double().mean(1))
     return torch.cat(found)
@@ -97,21 +98,34 @@ def induced_score(fitted: Fitted) -> tuple[torch.Tensor, torch.Tensor]:
         Cross-entropy E[−Σ_y P(y|x1) log Q̄(y|x1)] in nats, (R,); and the accuracy of the class that Q̄ holds
         for likelier, (R,). The best possible are those of P itself.
     """
-    device = fitted.coefficients.device
-    axis = (torch.arange(_GRID, dtype=torch.float64, device=device) + 0.5) * 2 / _GRID - 1
+    axis = _axis(fitted.coefficients.device)
     truth = restricted_probs(axis)
     # A logit is w1·x1 + b plus w2·x2 + w3·x3: (R, G, 1) and (R, 1, G²).
     hidden = torch.cartesian_prod(axis, axis)
     losses, shares = [], []
-    for slopes, intercepts in zip(
-        fitted.coefficients.split(16), fitted.intercepts.split(16), strict=True
-    ):
+    for start in range(0, len(fitted.coefficients), 16):
+        slopes = fitted.coefficients[start : start + 16]
+        intercepts = fitted.intercepts[start : start + 16]
         seen = slopes[:, 0, :1, None] * axis[:, None] + intercepts[:, :, None]
         lent = (slopes[:, 0, 1:] @ hidden.T).unsqueeze(1)
         positive = (seen + lent).sigmoid().mean(2).clamp(1e-300, 1 - 1e-16)
         losses.append(-(truth[:, 1] * positive.log() + truth[:, 0] * (1 - positive).log()).mean(1))
         shares.append(torch.where(positive > 0.5, truth[:, 1], truth[:, 0]).mean(1))
     return torch.cat(losses), torch.cat(shares)
+
+
+def restricted_score(quality: str = "high") -> tuple[float, float]:
+    """As `induced_score`, of a restricted model itself; "high" is the best possible."""
+    axis = _axis("cpu")
+    truth, said = restricted_probs(axis), restricted_probs(axis, quality)
+    loss = -(truth * said.clamp_min(1e-300).log()).sum(1).mean()
+    share = truth.gather(1, said.argmax(1, keepdim=True)).mean()
+    return float(loss), float(share)
+
+
+def _axis(device: torch.device | str) -> torch.Tensor:
+    """The midpoints of `_GRID` equal parts of [−1, 1]."""
+    return (torch.arange(_GRID, dtype=torch.float64, device=device) + 0.5) * 2 / _GRID - 1
 
 
 def _two_uniforms(c: torch.Tensor) -> torch.Tensor:

@@ -40,7 +40,7 @@ class Published(NamedTuple):
     runs: int
 
 
-def write_csv(path: Path, points: Sequence[Point], columns: Sequence[str]) -> None:
+def write_csv(path: Path, points: Sequence[tuple[Any, ...]], columns: Sequence[str]) -> None:
     """One row a point."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")

@@ -1,0 +1,78 @@
+"""What a family of experiments tells `imm-rl reproduce`, and the job that it is handed."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from imm_rl.errors import InvalidInputError
+
+
+class Job(NamedTuple):
+    """One experiment that was asked for.
+
+    Attributes:
+        args: The options, checked where they are common to several experiments.
+        device: "cpu" or "cuda".
+    """
+
+    args: argparse.Namespace
+    device: str
+
+    def folder(self) -> Path:
+        """The folder for the files, made where it is not there yet.
+
+        Raises:
+            InvalidInputError: It cannot be made.
+        """
+        folder = Path(self.args.out)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InvalidInputError(f"cannot make the folder {folder}: {error.strerror}.") from None
+        return folder
+
+    def progress(self, title: str, unit: str) -> Callable[[int, int], None] | None:
+        """Shows (done, total) on stderr; None with `--quiet`."""
+        return None if self.args.quiet else _Progress(title, unit)
+
+
+class Family(NamedTuple):
+    """Experiments that share a module; the module imports what it needs beyond this within `run`.
+
+    Attributes:
+        experiments: Their names, each with a line for `--help`.
+        options: By experiment, what it takes beside the options of all, with its defaults.
+        add_arguments: Declares the family's own options, each with default None.
+        run: Computes and writes; returns the files, in order.
+    """
+
+    experiments: Mapping[str, str]
+    options: Mapping[str, Mapping[str, Any]]
+    add_arguments: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[Job], Sequence[Path]]
+
+
+class _Progress:
+    """A bar on a terminal, a line every tenth elsewhere."""
+
+    def __init__(self, title: str, unit: str) -> None:
+        self._title, self._unit, self._tenth = title, unit, -1
+        self._bar: Any = None
+        self._terminal = sys.stderr.isatty()
+
+    def __call__(self, done: int, total: int) -> None:
+        if self._terminal:
+            from tqdm import tqdm
+
+            if self._bar is None:
+                self._bar = tqdm(total=total, desc=self._title, unit=self._unit)
+            self._bar.update(done - self._bar.n)
+            if done == total:
+                self._bar.close()
+        elif 10 * done // total > self._tenth:
+            self._tenth = 10 * done // total
+            print(f"{self._title}: {10 * self._tenth} % of {total} {self._unit}s", file=sys.stderr)
