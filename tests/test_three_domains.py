@@ -1,8 +1,8 @@
 """One example that agents, language models and logistic regression can all express, and one gradient.
 
-Three columns c, three hidden values h, four targets y, and a free table of logits: the full model. Who sees
-the column alone has a restricted model P̂(y|c). For agents it is the 3 × 3 grid with a policy that sees x; for
-language models a text of words, the word before being the context; for tables one-hot features.
+Three columns c, three hidden values h, four targets y, and a free table of logits: the full model. Who
+sees the column alone has a restricted model P̂(y|c). For agents it is the 3 × 3 grid with a policy that sees
+x; for language models a text of words, the word before being the context; for tables one-hot features.
 """
 
 from __future__ import annotations
