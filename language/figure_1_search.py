@@ -50,7 +50,7 @@ RULES: Mapping[str, Rule] = MappingProxyType(
     {
         "none": Rule(0.0, 0.0),
         "noising": Rule(0.75, 0.24),
-        "interpolation": Rule(0.95, 0.22),
+        "interpolation": Rule(0.95, 0.21),
         "imm": Rule(0.65, 0.07),
     }
 )

@@ -54,7 +54,7 @@ def _computed(part: str, job: Job) -> Any:
         return figure_1.figure_1(runs, seed=seed, device=device, progress=progress)
     if part == "search":
         # Weights are not chosen on the runs that they are judged by.
-        return figure_1_search.ratio_search(runs, seed + 1, device, progress)
+        return figure_1_search.ratio_search(runs, seed=seed + 1, device=device, progress=progress)
     if part == "fixed-lambda":
         return figure_1.fixed_lambda(runs, seed=seed, device=device, progress=progress)
     if part == "qualities":
@@ -70,11 +70,11 @@ def _about(job: Job, seconds: dict[str, float]) -> str:
     if args.part != "all":
         command += f" --part {args.part}"
     times = ", ".join(f"{part} {spent:.1f} s" for part, spent in seconds.items())
-    seeds = f"search: {args.seed + 1}" if args.part == "search" else f"{args.seed}"
-    if args.part == "all":
-        seeds += f", of the search {args.seed + 1}"
+    searched = f"{args.seed + 1} for the search" if "search" in seconds else ""
+    others = str(args.seed) if set(seconds) - {"search"} else ""
+    seeds = ", ".join(filter(None, (others, searched)))
     where = "one thread of the CPU" if job.device == "cpu" else job.device
-    return f"`{command}`: seed of the points {seeds}; on {where}: {times}."
+    return f"`{command}`: points of seed {seeds}; on {where}: {times}."
 
 
 FAMILY = Family(
