@@ -20,6 +20,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch.autograd.function import once_differentiable
 
 from imm_rl import checks
 from imm_rl.errors import InvalidInputError, invalid
@@ -191,6 +192,7 @@ class _Grouped(torch.autograd.Function):
         return _log(summed) + (shift - totals.log().unsqueeze(-1))
 
     @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, None, None, None, None]:
         weighted, groups, summed = ctx.saved_tensors
         zero = summed <= 0.0

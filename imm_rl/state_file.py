@@ -50,8 +50,14 @@ def read_identity(path: str | Path, what: str) -> tuple[dict[str, Any], Arrays]:
     """
     try:
         # Opened here, so that it is closed even where it is no archive.
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
-            state = dict(arrays)
+        with open(path, "rb") as file:
+            if not zipfile.is_zipfile(file):
+                raise ValueError("it is no whole .npz file")
+            file.seek(0)
+            with np.load(file, allow_pickle=False) as arrays:
+                if IDENTITY not in arrays:
+                    raise ValueError(f"it has no entry {IDENTITY!r}")
+                state = dict(arrays)
         made = json.loads(str(state[IDENTITY]))
         if not isinstance(made, dict):
             raise ValueError("its identity is no mapping")
@@ -74,13 +80,22 @@ def read_state(path: str | Path, mine: Mapping[str, Any], what: str = "agent") -
     """
     article = "an" if what[0] in "aeiou" else "a"
     made, state = read_identity(path, f"{article} {what}")
-    other = [name for name in mine if made.get(name) != mine[name]]
-    if other:
+    other = next((name for name in mine if made.get(name) != mine[name]), None)
+    if other is not None:
+        was, now = _differing(made.get(other), mine[other])
         raise InvalidInputError(
-            f"{path} is a checkpoint of another {what}: {other[0]} was {made.get(other[0])!r} and is "
-            f"{mine[other[0]]!r}."
+            f"{path} is a checkpoint of another {what}: {other} was {was!r} and is {now!r}."
         )
     return state
+
+
+def _differing(was: Any, now: Any) -> tuple[Any, Any]:
+    """Two values that differ; of mappings the entries that do."""
+    if not (isinstance(was, dict) and isinstance(now, dict)):
+        return was, now
+    names = [key for key in {**was, **now} if was.get(key) != now.get(key)]
+    first, second = ({key: side[key] for key in names if key in side} for side in (was, now))
+    return first, second
 
 
 def state_part(prefix: str, state: Mapping[str, Any]) -> dict[str, Any]:

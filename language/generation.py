@@ -57,8 +57,10 @@ def generate(
     ids = torch.from_numpy(vocabulary.encode([*prompt] or [vocabulary.words[vocabulary.end]]))
     for _ in range(words):
         hidden, state = model.encode(ids.unsqueeze(0), state)
-        scores = model.log_probs(hidden[0, -1]) / temperature
+        scores = model.log_probs(hidden[0, -1]).double()
         scores[vocabulary.unknown] = -torch.inf
+        # Relative to the largest: the likeliest word stays at 0 however small the temperature is.
+        scores = (scores - scores.max()) / temperature
         if 0 < top_k < len(scores):
             scores[scores < scores.topk(top_k).values[-1]] = -torch.inf
         ids = torch.multinomial(scores.softmax(0), 1, generator=generator)

@@ -44,7 +44,14 @@ def load_checkpoint(trainer: LMTrainer, path: str | Path) -> None:
     Raises:
         InvalidInputError: Not such a file, or one of another training; the error says how they differ.
     """
-    restore(trainer, read_state(path, identity(trainer), KIND))
+    state = read_state(path, identity(trainer), KIND)
+    try:
+        restore(trainer, state)
+    except (KeyError, ValueError, TypeError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InvalidInputError(
+            f"{path} is a checkpoint of another version, or damaged: {reason}. Start a new run."
+        ) from None
 
 
 def identity(trainer: LMTrainer) -> dict[str, Any]:
@@ -102,7 +109,7 @@ def restore(trainer: LMTrainer, state: Arrays) -> None:
     empty = trainer.optimizer.state_dict()
     trainer.optimizer.load_state_dict({**empty, "state": held})
     carried = _tensors(state_part("carried", state), device)
-    trainer.carried = tuple(carried[str(i)] for i in range(len(carried)))
+    trainer.carried = tuple(carried[str(i)] for i in range(len(trainer.carried)))
     trainer.controller.restore(state_part("controller", state))
     trainer.randomness = torch.from_numpy(state["randomness"].copy())
     trainer.generator.set_state(torch.from_numpy(state["generator"].copy()))

@@ -134,8 +134,14 @@ class LMTrainer:
 
     @property
     def words(self) -> int:
-        """Words trained on so far, but for the short pieces that end epochs."""
-        return self.updates * self.settings.update_words
+        """Words that the text was read on by so far; of an epoch those of all streams."""
+        read = min(self.piece * self.settings.unroll, self._streams.length)
+        return self.epoch * self.epoch_words + read * self._streams.n_streams
+
+    @property
+    def epoch_words(self) -> int:
+        """Words that an epoch trains on."""
+        return self._streams.length * self._streams.n_streams
 
     @property
     def finished(self) -> bool:
@@ -155,6 +161,8 @@ class LMTrainer:
         with self._own_randomness():
             while not self.finished:
                 record = self._step()
+                # Here too, for a checkpoint that the callback writes.
+                self.randomness = self._random_state()
                 if after_update is not None and not after_update(self, record):
                     return
         self.model.load_state_dict(self.best.parameters)
@@ -171,7 +179,7 @@ class LMTrainer:
         self.seconds += time.perf_counter() - began
         if bad:
             self._recover(f"the loss became {float(loss)}")
-        return self._end_epoch() if ends else None
+        return self._end_epoch(recovered=bad) if ends else None
 
     def _update(self) -> torch.Tensor:
         self.model.train()
@@ -193,7 +201,7 @@ class LMTrainer:
         self.optimizer.step()
         return main.detach()
 
-    def _end_epoch(self) -> Record:
+    def _end_epoch(self, *, recovered: bool) -> Record:
         self.epoch, self.piece = self.epoch + 1, 0
         self.carried = self.model.start(self.settings.batch_size)
         self.model.eval()
@@ -216,10 +224,10 @@ class LMTrainer:
         self.records.append(record)
         if found < self.best.perplexity:
             self.best = Best(found, self.epoch, copied(self.model))
-        elif math.isfinite(found):
-            self._back_to_best()
-        else:
+        elif not math.isfinite(found):
             self._recover(f"the validation perplexity became {found}")
+        elif not recovered:  # else this was the best state, and the steps are smaller already
+            self._back_to_best()
         self._maybe_start(found)
         return record
 

@@ -71,14 +71,14 @@ def induced_perplexity(
     asked = np.lib.stride_tricks.sliding_window_view(corpus.valid[:-1], length)
     targets = corpus.valid[length:]
     index = _index(contexts.words.cpu().numpy(), asked)
-    known = torch.from_numpy(index >= 0)
-    ids = torch.from_numpy(index)[known].to(table.device)
-    mine = context_perplexity(table, ids, _on(targets, table.device)[known.to(table.device)])
-    n_known, n_all = int(known.sum()), len(index)
-    if n_known == n_all:
-        return mine
-    other = np.log(ngram.prob(asked[index < 0], targets[index < 0]))
-    return float(np.exp((n_known * np.log(mine) - other.sum()) / n_all))
+    known = index >= 0
+    loss = 0.0
+    if known.any():
+        ids, words = _on(index[known], table.device), _on(targets[known], table.device)
+        loss += known.sum() * np.log(context_perplexity(table, ids, words))
+    if not known.all():
+        loss -= np.log(ngram.prob(asked[~known], targets[~known])).sum()
+    return float(np.exp(loss / len(index)))
 
 
 def _index(words: Any, asked: Any) -> Any:

@@ -81,7 +81,7 @@ class LSTMModel(nn.Module):
         return logits.log_softmax(-1)
 
     def after(self, histories: torch.Tensor) -> torch.Tensor:  # noqa: D102
-        flat = histories.flatten(0, -2)
+        flat = histories.reshape(-1, histories.shape[-1])
         hidden = self.encode(flat, self.start(len(flat)))[0][:, -1]
         log_probs = self.log_probs(hidden)
         return log_probs.view(*histories.shape[:-1], log_probs.shape[-1])
@@ -90,4 +90,5 @@ class LSTMModel(nn.Module):
 def build(settings: LMSettings, vocab_size: int, seed: int) -> LSTMModel:
     """The model that the settings name, on the CPU; the seed decides its first weights."""
     generator = torch.Generator().manual_seed(seed)
-    return LSTMModel(settings, vocab_size, generator)
+    with torch.random.fork_rng([]):  # PyTorch's layers draw first weights of their own
+        return LSTMModel(settings, vocab_size, generator)

@@ -33,6 +33,10 @@ class Piece(NamedTuple):
 class Streams:
     """Cuts a text into B stretches of equal length, read side by side in pieces of U words.
 
+    Attributes:
+        n_streams: B.
+        length: S, the words of a stream.
+
     Args:
         tokens: (T,) int64.
         streams: B.
@@ -56,12 +60,12 @@ class Streams:
             raise invalid("the text", f"have at least {least} words", len(tokens))
         starts = torch.arange(streams, device=tokens.device) * length
         self._positions = starts.unsqueeze(1) + torch.arange(length, device=tokens.device)
-        self._tokens, self._unroll, self._length = tokens, unroll, length
-        self.n_streams = streams
+        self._tokens, self._unroll = tokens, unroll
+        self.n_streams, self.length = streams, length
 
     def __len__(self) -> int:
         """The number of pieces."""
-        return -(-self._length // self._unroll)
+        return -(-self.length // self._unroll)
 
     def piece(self, index: int) -> Piece:
         """Piece `index` of `len(self)`."""

@@ -33,6 +33,11 @@ COMMANDS: dict[str, tuple[str, str]] = {
 START = {"": "train --env tiger", "lm ": "lm train --fast"}
 """What a newcomer is told to type first, by group."""
 
+ABOUT = {
+    "": "train an agent that sees more, helped by a policy that sees less",
+    "lm ": "train a language model, helped by an n-gram model",
+}
+
 INTERRUPTED = 130
 
 
@@ -102,12 +107,9 @@ def _without_command(arguments: list[str]) -> int:
     width = max(map(len, commands))
     listed = "\n".join(f"  {name:<{width}}  {text}" for name, (_, text) in commands.items())
     parser = Parser(
-        prog="imm-rl",
+        prog=f"imm-rl {group}".strip(),
         usage=f"imm-rl {group}COMMAND [options]",
-        description=(
-            "Induced Model Matching: train an agent that sees more, helped by a policy that sees less."
-            f"\n\ncommands:\n{listed}"
-        ),
+        description=f"Induced Model Matching: {ABOUT[group]}.\n\ncommands:\n{listed}",
         epilog=f"Start with: imm-rl {START[group]}\n"
         f"Each command has its own help: imm-rl {group}train --help",
     )

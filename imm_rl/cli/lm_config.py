@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from imm_rl.cli import values
 from imm_rl.errors import InvalidInputError, unknown_name
 from imm_rl.language.lm_settings import (
     DEFAULT_LAMBDA,
+    DRAWS,
     METHODS,
     PRESETS,
     LMSettings,
@@ -116,7 +118,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "wikitext-2, or a folder with train, valid and test text, or one text file",
     )
     what.add_argument(
-        "--min-count", metavar="N", help="rarer words become <unk> (default: corpus')"
+        "--min-count", metavar="N", help="rarer words become <unk> (default: 2 for pydoc, else 1)"
     )
     what.add_argument("--max-vocab", metavar="N", help="at most so many words (default: all)")
     methods = "; ".join(f"{name}: {text}" for name, text in METHODS.items())
@@ -134,11 +136,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("settings of model and training")
     for field in dataclasses.fields(LMSettings):
         told = str(field.metadata["help"])
-        told = told if "; default: " in told else f"{told} (default: {str(field.default).lower()})"
+        told, _, default = told.partition("; default: ")
+        default = default or str(field.default).lower()
         group.add_argument(
             f"--{field.name.replace('_', '-')}",
             metavar=_METAVARS[str(field.type).partition(" ")[0]],
-            help=told.replace("%", "%%"),
+            help=f"{told} (default: {default})".replace("%", "%%"),
         )
 
 
@@ -167,9 +170,8 @@ def resolve(
     method = checked_method(texts["method"])
     refuse_unused(method, {**file, **flags})
     preset = preset_values(texts["preset"])
-    settings = values.settings(
-        {**preset, **{key: value for key, value in given.items() if key in SETTINGS}}, LMSettings
-    )
+    chosen = {**preset, **{key: value for key, value in given.items() if key in SETTINGS}}
+    settings = _settings(method, chosen)
     drawn = given.get("seeds") is None
     sizes = {
         key: None if given.get(key) is None else values.count(key, given[key])
@@ -187,6 +189,14 @@ def resolve(
         seeds_drawn=drawn,
         **sizes,
     )
+
+
+def _settings(method: str, chosen: dict[str, Any]) -> LMSettings:
+    """The settings; a history is as long as it must be where nobody draws one."""
+    if method not in DRAWS:
+        longest = values.settings({**chosen, "history": sys.maxsize}, LMSettings)
+        chosen = {**chosen, "history": max(LMSettings.history, longest.order - 1)}
+    return values.settings(chosen, LMSettings)
 
 
 def _checked_lambda(given: Any, method: str, preset: str) -> str:

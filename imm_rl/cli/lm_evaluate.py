@@ -88,7 +88,8 @@ def _corpus(spec: str | None, found: TrainedModel, path: Any) -> Corpus:
     from imm_rl.cli.lm_run import corpus_of_run
     from imm_rl.language.corpus import Corpus, load_corpus
 
-    corpus = corpus_of_run(path) if spec is None else load_corpus(spec)
+    # All words of another corpus: the model's vocabulary decides which of them are known.
+    corpus = corpus_of_run(path) if spec is None else load_corpus(spec, min_count=1)
     if corpus is None:
         raise InvalidInputError(
             f"{path} lies in no run folder, so its corpus is not known. Give --corpus."

@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     _refuse_conflicts(args)
 
     from imm_rl.cli.console import Console
-    from imm_rl.cli.lm_run import new_folder, plan, run_corpus
+    from imm_rl.cli.lm_run import check_corpus, new_folder, plan, run_corpus
     from imm_rl.language.device import torch_device
 
     console = Console(json_only=args.json, quiet=args.quiet)
@@ -72,6 +72,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     check_writable(config.logdir)
     corpus = run_corpus(config)
+    check_corpus(config, corpus)
     if args.dry_run:
         console.say(plan(config, corpus))
         console.say("dry run: all of this is in order, and nothing was trained")

@@ -227,6 +227,91 @@ def test_grouped_keeps_low_members_in_float32_when_the_highest_has_no_weight() -
     assert log_probs.grad.tolist() == [[0.0], [1.0]]
 
 
+GROUPS = torch.tensor([2, 0, 1, 1, 2, 2])
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("ruled_out", [False, True])
+def test_grouped_gradcheck_with_weights_and_ruled_out_targets(
+    weighted: bool, ruled_out: bool
+) -> None:
+    rng = np.random.default_rng(6)
+    weights = torch.from_numpy(rng.uniform(0.2, 3.0, size=6)) if weighted else None
+    lowest = torch.zeros(6, 3, dtype=torch.float64)
+    if ruled_out:  # of a whole group, of some of a group, of a group of one
+        lowest[[2, 3, 1], [1, 1, 2]] = -INF
+        lowest[4, 0] = -INF
+
+    def finite(x: Tensor) -> Tensor:
+        return induced.grouped(x + lowest, GROUPS, weights).clamp_min(-1e3)
+
+    assert torch.autograd.gradcheck(finite, (random_log_probs(rng, 6, 3).requires_grad_(),))
+
+
+def test_grouped_equals_its_formula_where_targets_are_ruled_out() -> None:
+    rng = np.random.default_rng(7)
+    log_probs = random_log_probs(rng, 6, 4)
+    log_probs[[2, 3, 1, 4], [1, 1, 2, 0]] = -INF
+    weights = torch.from_numpy(rng.uniform(0.2, 3.0, size=6))
+    rows = []
+    for group in range(3):
+        own = torch.eq(GROUPS, group)
+        shares = weights[own] / weights[own].sum()
+        rows.append((shares.unsqueeze(1) * log_probs[own].exp()).sum(0).log())
+    found = induced.grouped(log_probs, GROUPS, weights)
+    torch.testing.assert_close(found, torch.stack(rows))
+    assert found.isneginf().nonzero().tolist() == [[0, 2], [1, 1]]
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_grouped_leaves_groups_of_one_as_they_are(weighted: bool) -> None:
+    log_probs = random_log_probs(np.random.default_rng(8), 4, 3).requires_grad_()
+    groups = torch.tensor([3, 0, 2, 1])
+    weights = double([0.5, 2.0, 7.0, 1e-3]) if weighted else None
+    found = induced.grouped(log_probs, groups, weights)
+    torch.testing.assert_close(found[groups], log_probs)
+    given = torch.arange(12.0).double().view(4, 3)
+    (found * given).sum().backward()
+    torch.testing.assert_close(log_probs.grad, given[groups])
+
+
+@pytest.mark.parametrize("apart", [80.0, 150.0])
+def test_grouped_keeps_members_far_apart_in_float32(apart: float) -> None:
+    # Within a group the far member counts for nothing; in a group of its own it keeps its value.
+    log_probs = torch.tensor([[0.0], [-apart], [-apart], [-apart - 1.0]], requires_grad=True)
+    found = induced.grouped(log_probs, torch.tensor([0, 0, 1, 1]))
+    low = -apart + np.log((1 + np.exp(-1.0)) / 2)
+    torch.testing.assert_close(found, torch.tensor([[-np.log(2)], [low]]).float())
+    found.sum().backward()
+    share = 1 / (1 + np.exp(-1.0))
+    expected = torch.tensor([[1.0], [np.exp(-apart)], [share], [1 - share]]).float()
+    torch.testing.assert_close(log_probs.grad, expected, rtol=1e-5, atol=1e-38)
+
+
+def test_grouped_takes_views() -> None:
+    rng = np.random.default_rng(9)
+    whole = random_log_probs(rng, 3, 12)
+    weights = torch.from_numpy(rng.uniform(0.2, 3.0, size=12))
+    results = []
+    for make in (lambda x: x, lambda x: x.contiguous()):
+        source = whole.clone().requires_grad_()
+        view = make(source.T[::2])
+        groups = make(GROUPS.repeat_interleave(2)[::2])
+        found = induced.grouped(view, groups, make(weights[::2]))
+        found.sum(0)[1:].sum().backward()
+        results.append((found.detach(), source.grad))
+    assert not whole.T[::2].is_contiguous()
+    torch.testing.assert_close(results[0], results[1], rtol=0, atol=0)
+
+
+def test_grouped_refuses_a_second_derivative_rather_than_give_a_wrong_one() -> None:
+    log_probs = random_log_probs(np.random.default_rng(10), 6, 3).requires_grad_()
+    loss = induced.grouped(log_probs, GROUPS).square().sum()
+    gradient = torch.autograd.grad(loss, log_probs, create_graph=True)[0]
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        gradient.sum().backward()
+
+
 # --- all three ----------------------------------------------------------------------------------
 
 

@@ -246,6 +246,28 @@ def test_in_batch_items_with_one_label_complete_each_other() -> None:
     torch.testing.assert_close(log_probs.grad, double(expected))
 
 
+def test_in_batch_with_a_row_a_group_is_the_same_loss_and_gradient() -> None:
+    rng = np.random.default_rng(4)
+    labels = torch.tensor([1, 0, 1, 2, 1, 0, 2, 2, 3])
+    sizes = torch.bincount(labels).double()
+    table = rng.dirichlet(np.ones(5), size=4)
+    logits = torch.from_numpy(rng.normal(size=(9, 5)))
+
+    def result(per_group: bool) -> tuple[Tensor, Tensor, Tensor]:
+        x = logits.clone().requires_grad_()
+        target = table if per_group else table[labels]
+        completions = InBatch(lambda context: context, per_group=per_group)
+        imm = InducedModelMatching(Fixed(target), completions)
+        weights = sizes if per_group else None
+        term = imm.term(lambda _: x.log_softmax(-1), labels, weights)
+        gradient = torch.autograd.grad(term.loss, x)[0]
+        kl = imm.measures(term, weights)["kl"]
+        assert term.induced.shape == ((4, 5) if per_group else (9, 5))
+        return term.loss.detach(), gradient, kl
+
+    torch.testing.assert_close(result(True), result(False), rtol=1e-12, atol=1e-15)
+
+
 def test_three_completions_of_one_problem_agree() -> None:
     # One restricted context that stands for two full ones: the same loss by every estimate.
     log_probs = double([[0.5, 0.5], [0.2, 0.8]]).log()

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from imm_rl.language.histories import Contexts
+from imm_rl.language.lm_evaluation import context_perplexity, induced_table, perplexity
+from imm_rl.language.lm_settings import LMSettings
+from imm_rl.language.lstm import LSTMModel, build
+
+Settings = Callable[..., LMSettings]
+TOKENS = torch.from_numpy(np.random.default_rng(3).integers(7, size=50))
+
+
+@pytest.fixture
+def model(tiny_settings: Settings) -> LSTMModel:
+    return build(tiny_settings(init_range=0.9), 8, 1).eval()
+
+
+def slow_log_probs(model: LSTMModel, streams: int) -> Tensor:
+    """(49, V), log Q after each word but the last, each stream from an empty state."""
+    length = math.ceil(49 / streams)
+    rows = []
+    for position in range(49):
+        start = position // length * length
+        rows.append(model.after(TOKENS[start : position + 1]))
+    return torch.stack(rows).detach().double()
+
+
+@pytest.mark.parametrize("streams", [1, 3, 10])
+@pytest.mark.parametrize("unroll", [1, 7, 100])
+def test_perplexity_equals_a_slow_loop(model: LSTMModel, streams: int, unroll: int) -> None:
+    logs = slow_log_probs(model, streams)[torch.arange(49), TOKENS[1:]]
+    found = perplexity(model, TOKENS, streams=streams, unroll=unroll)
+    assert found == pytest.approx(math.exp(-float(logs.mean())), rel=1e-5)
+
+
+def test_perplexity_depends_on_the_histories(model: LSTMModel) -> None:
+    assert perplexity(model, TOKENS, streams=1) != pytest.approx(
+        perplexity(model, TOKENS, streams=25), rel=1e-4
+    )
+
+
+def test_perplexity_tells_divergence(model: LSTMModel) -> None:
+    with torch.no_grad():
+        model.output.bias[7] = 1e5  # a word that the text never has
+    assert perplexity(model, TOKENS) == math.inf
+    with torch.no_grad():
+        model.output.bias[7] = math.nan
+    assert math.isnan(perplexity(model, TOKENS))
+
+
+@pytest.mark.parametrize("order", [2, 3])
+@pytest.mark.parametrize("streams", [1, 4])
+def test_induced_table_equals_a_slow_loop(model: LSTMModel, order: int, streams: int) -> None:
+    contexts = Contexts.of(TOKENS, order)
+
+    table = induced_table(model, contexts, streams=streams, unroll=6)
+
+    probs = slow_log_probs(model, streams).exp()
+    assert table.shape == (len(contexts.words), 8)
+    for context in range(len(contexts.words)):
+        at = [p for p in range(49) if contexts.ids[p] == context]
+        expected = probs[at].mean(0) if at else torch.full((8,), 1 / 8)
+        torch.testing.assert_close(table[context].double(), expected, rtol=1e-5, atol=1e-7)
+    torch.testing.assert_close(table.sum(1), torch.ones(len(table)))
+
+
+def test_induced_table_is_uniform_after_a_context_that_only_ends_the_text(
+    model: LSTMModel,
+) -> None:
+    contexts = Contexts.of(torch.tensor([0, 1, 0, 1, 2]), 2)
+    table = induced_table(model, contexts)
+    assert table[2].tolist() == [0.125] * 8
+    assert table[:2].std(1).min() > 0.01
+
+
+def test_context_perplexity_equals_hand_value() -> None:
+    table = torch.tensor([[0.5, 0.25, 0.25], [0.125, 0.375, 0.5]])
+    found = context_perplexity(table, torch.tensor([0, 1, 0]), torch.tensor([1, 0, 0]))
+    assert found == pytest.approx((4 * 8 * 2) ** (1 / 3))

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from imm_rl.errors import InvalidInputError
+from imm_rl.language import lm_settings
+from imm_rl.language.lm_settings import LMSettings
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model": "lstn"}, "unknown model 'lstn'. Did you mean 'lstm'?"),
+        ({"optimizer": "adm"}, "Did you mean 'adam'?"),
+        ({"between": "sampled"}, "unknown between 'sampled'"),
+        ({"hidden_size": 0}, "hidden_size must be a whole number ≥ 1"),
+        ({"layers": True}, "layers must be a whole number ≥ 1"),
+        ({"epochs": 2.0}, "epochs must be a whole number ≥ 1"),
+        ({"order": 1}, "order must be a whole number ≥ 2"),
+        ({"contexts": -1}, "contexts must be a whole number ≥ 0"),
+        ({"tied": 1}, "tied must be true or false"),
+        ({"dropout": 1.0}, r"dropout must be in \[0, 1\)"),
+        ({"decay": 0.0}, r"decay must be in \(0, 1\]"),
+        ({"clip": float("inf")}, "clip must be > 0"),
+        ({"learning_rate": float("nan")}, "learning_rate must be > 0"),
+        ({"init_range": "0.1"}, "init_range must be > 0"),
+        ({"start_learning_rate": 0.0}, "start_learning_rate must be > 0"),
+        ({"order": 4, "history": 2}, "history must hold the context, 3 words; received 2"),
+        ({"start": "soon"}, "start must be epoch:N, N ≥ 0, or ppl:X, X ≥ 1; received 'soon'"),
+        ({"start": "epoch:1.5"}, "start must be"),
+        ({"start": "ppl:0.5"}, "start must be"),
+        ({"start": "ppl:1.2.3"}, "start must be"),
+        ({"start": None}, "start must be"),
+    ],
+)
+def test_settings_refuse_bad_values(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidInputError, match=message):
+        LMSettings(**changes)
+
+
+@pytest.mark.parametrize(
+    ("text", "rule"),
+    [
+        ("epoch:0", ("epoch", 0.0)),
+        (" epoch : 12 ", ("epoch", 12.0)),
+        ("ppl:90.5", ("ppl", 90.5)),
+        ("ppl:1e3", ("ppl", 1000.0)),
+    ],
+)
+def test_start_rule_reads_the_text(text: str, rule: tuple[str, float]) -> None:
+    assert LMSettings(start=text).start_rule() == rule
+
+
+def test_presets_are_the_defaults_and_the_authors_settings() -> None:
+    assert LMSettings.preset("laptop") == LMSettings()
+    paper = LMSettings.preset("paper", epochs=3)
+    assert (paper.hidden_size, paper.layers, paper.dropout, paper.epochs) == (1500, 2, 0.65, 3)
+    assert (paper.batch_size, paper.unroll, paper.update_words) == (20, 35, 700)
+    assert (paper.k, paper.every, paper.between) == (10, 5, "noising")
+    assert paper.start_rule() == ("ppl", 90.0)
+    assert set(lm_settings.DEFAULT_LAMBDA) == set(lm_settings.PRESETS)
+    with pytest.raises(InvalidInputError, match="unknown preset 'papr'. Did you mean 'paper'?"):
+        LMSettings.preset("papr")
+
+
+def test_methods_are_known_by_name() -> None:
+    assert [lm_settings.checked_method(name) for name in lm_settings.METHODS] == [
+        *lm_settings.METHODS
+    ]
+    assert lm_settings.checked_method("imm") == "batch"
+    with pytest.raises(InvalidInputError, match="unknown method 'noisin'. Did you mean 'noising'?"):
+        lm_settings.checked_method("noisin")
+
+
+@pytest.mark.parametrize(
+    ("method", "unused"),
+    [
+        ("none", {"k", "history", "contexts", "every", "between", "order", "start"}),
+        ("noising", {"k", "history", "contexts", "every", "between"}),
+        ("batch", {"k", "history", "contexts", "every", "between"}),
+        ("sampled", set()),
+        ("serialized", set()),
+    ],
+)
+def test_settings_that_a_method_would_ignore_are_refused(method: str, unused: set[str]) -> None:
+    for name in ("k", "history", "contexts", "every", "between", "order", "start", "dropout"):
+        if name in unused:
+            with pytest.raises(InvalidInputError, match=f"^{name} is of no use to .*{method!r}"):
+                lm_settings.refuse_unused(method, {"epochs": 3, name: 1})
+        else:
+            lm_settings.refuse_unused(method, {"epochs": 3, name: 1})
