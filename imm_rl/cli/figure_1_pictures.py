@@ -136,26 +136,26 @@ def _two_panels(path: Path, points: Sequence[Point], curves: Sequence[str]) -> N
         mine = [p for p in points if p.curve == curve]
         colour, marker, dash = STYLES[curve]
         x = [p.rows for p in mine]
-        line = {"color": colour, "linestyle": dash, "linewidth": 1.5}
+        line: dict[str, Any] = {"color": colour, "linestyle": dash, "linewidth": 1.5}
         label = LABELS[curve]
         # Bars of several curves at one n would hide each other: on many sizes curves take turns, on few
         # they stand side by side (the lines are where they belong).
         many = len(mine) > 20
         barred = mine[k :: len(curves)] if many else mine
         shift = 0.0 if many else 0.4 * (k - (len(curves) - 1) / 2)
-        top.plot(x, [100 * p.mean for p in mine], **line)
+        marks: dict[str, Any] = {"marker": marker, "markersize": 4.5}
+        top.plot(x, [100 * p.mean for p in mine], **line, **({} if many else marks))
         top.errorbar(
             [p.rows + shift for p in barred],
             [100 * p.mean for p in barred],
             yerr=_reach(barred),
             color=colour,
-            marker=marker,
             linestyle="none",
-            markersize=4.5 if many else 3.5,
             elinewidth=1,
             capsize=2,
+            **(marks if many else {}),
         )
-        top.plot([], [], marker=marker, markersize=4.5, label=label, **line)
+        top.plot([], [], label=label, **marks, **line)
         if curve == "none":
             bottom.axhline(0, **line)
             continue

@@ -195,7 +195,7 @@ def _induced(data: list[Induced]) -> Section:
         "The induced model predicts y from x1; the restricted model itself, the best possible, has "
         f"cross-entropy {loss:.4f} nats and accuracy {100 * share:.2f} %. The mean cross-entropy is lowest "
         f"at λ/(1+λ) = {_listed(f'{ratio:g} (n = {n})' for n, ratio in lowest.items())}; it is below that "
-        f"without IMM at every ratio{f', but not for n = {_listed(above)}' if above else ''}. Published: "
+        f"without IMM at every ratio{f', except for n = {_listed(above)}' if above else ''}. Published: "
         "the score improves as the ratio grows."
     )
     rows = [

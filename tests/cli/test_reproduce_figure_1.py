@@ -163,4 +163,4 @@ def test_note_says_where_the_induced_model_is_best_and_where_no_better() -> None
     ]
     summary = report.SECTIONS["induced"](data).summary
     assert "lowest at λ/(1+λ) = 0.3 (n = 5), 0.3 (n = 50)" in summary
-    assert "at every ratio, but not for n = 50" in summary
+    assert "at every ratio, except for n = 50" in summary
