@@ -162,13 +162,28 @@ def _train_all(job: Job, tasks: Sequence[tuple[LMConfig, Any]]) -> None:
         from concurrent.futures import ProcessPoolExecutor
         from multiprocessing import get_context
 
-        with ProcessPoolExecutor(job.args.jobs, get_context("spawn")) as pool:
+        with ProcessPoolExecutor(job.args.jobs, get_context("spawn"), _end_with_parent) as pool:
             waiting = [
                 pool.submit(_trained, c, p.path, command, threads, job.args.quiet) for c, p in left
             ]
             results = [future.result() for future in waiting]
     if not all(results):
         raise RunFailedError(f"stopped; go on with: {command}")
+
+
+def _end_with_parent() -> None:
+    """Ends a worker whose parent was killed: it would train on beside the command's repetition."""
+    import threading
+    from multiprocessing import parent_process
+
+    parent = parent_process()
+
+    def wait() -> None:
+        if parent is not None:
+            parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def _trained(config: LMConfig, path: Path, command: str, threads: int, quiet: bool) -> bool:
