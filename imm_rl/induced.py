@@ -192,7 +192,7 @@ class _Grouped(torch.autograd.Function):
         return _log(summed) + (shift - totals.log().unsqueeze(-1))
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, None, None, None, None]:
         weighted, groups, summed = ctx.saved_tensors
         zero = summed <= 0.0

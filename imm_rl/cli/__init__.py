@@ -86,8 +86,8 @@ def _run(command: str, arguments: list[str]) -> int:
 
 def _command(arguments: Sequence[str]) -> str:
     """The name in `COMMANDS` that the words begin with, or nothing."""
-    names = (" ".join(arguments[:length]) for length in (2, 1))
-    return next((name for name in names if name in COMMANDS), "")
+    begins = (name for name in COMMANDS if list(arguments[: len(name.split())]) == name.split())
+    return next(begins, "")
 
 
 def _without_command(arguments: list[str]) -> int:

@@ -57,10 +57,10 @@ def run(args: argparse.Namespace) -> int:
     from imm_rl.language.tokens import words as split
     from imm_rl.language.vocabulary import END
 
+    found = load_model(model_files(args.model, args.logdir)[0])
     if seed is None:
         seed = secrets.randbelow(1_000_000)
         print(f"seed {seed}", file=sys.stderr)
-    found = load_model(model_files(args.model, args.logdir)[0])
     prompt = split(args.prompt)
     unknown = sorted({word for word in prompt if word not in found.vocabulary})
     if unknown:

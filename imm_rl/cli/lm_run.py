@@ -100,8 +100,6 @@ def check_corpus(config: LMConfig, corpus: Corpus) -> None:
             f"{settings.batch_size} needs at least {least}. Take a longer text or a smaller "
             "batch_size."
         )
-    if config.method == "none":
-        return
     for name, text in (
         ("training", corpus.train),
         ("validation", corpus.valid),

@@ -28,6 +28,37 @@ def test_help_lists_every_command(imm_rl_command: Callable[..., Any]) -> None:
     assert imm_rl_command().out == outcome.out
 
 
+@pytest.mark.parametrize("words", [(), ("--help",), ("-h",)])
+def test_a_group_of_commands_lists_its_own(
+    imm_rl_command: Callable[..., Any], words: tuple[str, ...]
+) -> None:
+    outcome = imm_rl_command("lm", *words)
+
+    assert (outcome.code, outcome.err) == (0, "")
+    assert outcome.out.startswith("usage: imm-rl lm COMMAND [options]")
+    listed = [line.split("  ")[1] for line in outcome.out.splitlines() if line.startswith("  lm ")]
+    assert listed == ["lm train", "lm evaluate", "lm generate"]
+    assert "train a language model, helped by an n-gram model" in outcome.out
+    assert "Start with: imm-rl lm train --fast" in outcome.out
+    assert "imm-rl lm train --help" in outcome.out
+    assert "solve" not in outcome.out
+
+
+def test_a_command_of_two_words_is_not_one_word(imm_rl_command: Callable[..., Any]) -> None:
+    outcome = imm_rl_command("lm train", "--help")
+    assert (outcome.code, outcome.out) == (2, "")
+    assert "unknown command 'lm train'" in outcome.err
+
+
+def test_every_group_has_its_words() -> None:
+    groups = {"", *(f"{name.split()[0]} " for name in cli.COMMANDS if " " in name)}
+    assert set(cli.START) == set(cli.ABOUT) == groups
+    assert all(
+        " ".join(start.split()[: len(g.split()) + 1]) in cli.COMMANDS
+        for g, start in cli.START.items()
+    )
+
+
 def test_version_is_printed(imm_rl_command: Callable[..., Any]) -> None:
     assert imm_rl_command("--version").out == f"imm-rl {imm_rl.__version__}\n"
 
@@ -36,14 +67,16 @@ def test_version_is_printed(imm_rl_command: Callable[..., Any]) -> None:
 def test_every_command_has_help_and_a_module(imm_rl_command: Callable[..., Any], name: str) -> None:
     module = importlib.import_module(cli.COMMANDS[name][0])
 
-    outcome = imm_rl_command(name, "--help")
+    outcome = imm_rl_command(*name.split(), "--help")
 
     assert outcome.code == 0
     assert outcome.out.startswith(f"usage: imm-rl {name}")
     assert callable(module.run)
 
 
-@pytest.mark.parametrize("words", [["--help"], *([name, "--help"] for name in cli.COMMANDS)])
+@pytest.mark.parametrize(
+    "words", [["--help"], *([*name.split(), "--help"] for name in cli.COMMANDS)]
+)
 def test_help_imports_nothing_heavy(words: list[str]) -> None:
     code = (
         f"import sys; from imm_rl.cli import main; code = main({words!r}); "

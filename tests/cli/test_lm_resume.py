@@ -1,0 +1,348 @@
+"""Runs of `imm-rl lm train` that were stopped or killed, and resumed."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from imm_rl.cli.console import Progress
+from imm_rl.cli.lm_run import _Seed
+
+Command = Callable[..., Any]
+
+TINY = [
+    *("--hidden-size", "8", "--layers", "1", "--epochs", "3", "--batch-size", "4"),
+    *("--unroll", "10", "--eval-batch-size", "3", "--learning-rate", "5", "--device", "cpu"),
+    *("--method", "sampled", "--k", "3", "--history", "4", "--every", "2"),
+]
+
+
+@pytest.fixture(autouse=True)
+def _ctrl_c_is_for_us() -> Iterator[None]:
+    """Python's own handler, also where the tests run in the background, which ignores Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def write_text(folder: Path) -> Path:
+    """228 words of training: four streams of 56 pairs, six updates an epoch."""
+    folder.mkdir()
+    lines = ["a b c d", "b c d a", "c d", "a b a b c"]
+    for part, times in (("train", 12), ("valid", 3), ("test", 2)):
+        (folder / f"{part}.txt").write_text("\n".join(lines * times) + "\n")
+    return folder
+
+
+@pytest.fixture
+def text(tmp_path: Path) -> Path:
+    return write_text(tmp_path / "text")
+
+
+@pytest.fixture
+def train(imm_rl_command: Command, text: Path, tmp_path: Path) -> Command:
+    def run(*words: object, logdir: str = "runs") -> Any:
+        where = ("--corpus", text, "--logdir", tmp_path / logdir)
+        return imm_rl_command("lm", "train", *TINY, *where, *words)
+
+    return run
+
+
+def folder_of(root: Path, logdir: str = "runs") -> Path:
+    return root / logdir / "lm" / "text" / "lstm-sampled-1"
+
+
+def result(folder: Path, seeds: tuple[int, ...] = (3,)) -> dict[str, Any]:
+    """Everything that a run leaves but its times."""
+    summary = json.loads((folder / "summary.json").read_text())
+    del summary["wall_seconds"]
+    found: dict[str, Any] = {"summary": summary}
+    for seed in seeds:
+        below = folder if len(seeds) == 1 else folder / f"seed_{seed}"
+        for name in ("model.npz", "checkpoints/latest.npz"):
+            with np.load(below / name) as arrays:
+                kept = {key: arrays[key] for key in arrays if key not in ("records", "counters")}
+                found[f"{name} {seed}"] = {key: value.tobytes() for key, value in kept.items()}
+        rows = (below / "progress.csv").read_text().splitlines()
+        found[f"progress {seed}"] = [row.rsplit(",", 1)[0] for row in rows]  # time is the last one
+        accumulator = EventAccumulator(str(below)).Reload()
+        for tag in sorted(set(accumulator.Tags()["scalars"]) - {"time/words_per_second"}):
+            found[f"{tag} {seed}"] = [(e.step, e.value) for e in accumulator.Scalars(tag)]
+    return found
+
+
+@pytest.fixture
+def stopping(train: Command, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """Trains, with Ctrl-C in update number `at` of the whole command."""
+
+    def run(at: int, *words: object) -> Any:
+        updates = []
+
+        def update(self: Progress, done: int) -> None:
+            updates.append(done)
+            if len(updates) == at:
+                signal.raise_signal(signal.SIGINT)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Progress, "update", update)
+            outcome = train(*words)
+        assert len(updates) == at
+        return outcome
+
+    return run
+
+
+@pytest.mark.parametrize("at", [1, 6, 8, 17])
+def test_a_stopped_run_ends_where_an_uninterrupted_one_ends(
+    stopping: Command, train: Command, imm_rl_command: Command, tmp_path: Path, at: int
+) -> None:
+    outcome = stopping(at, "--seeds", "3")
+
+    folder = folder_of(tmp_path)
+    assert outcome.code == 130
+    last = outcome.out.splitlines()[-1]
+    assert last == f"stopped; go on with: imm-rl lm train --resume {folder}"
+    assert not (folder / "summary.json").exists()
+    assert not (folder / "model.npz").exists()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+    resumed = imm_rl_command("lm", "train", "--resume", folder)
+    assert (resumed.code, resumed.err) == (0, "")
+    assert "going on at" in resumed.out
+    train("--seeds", "3", logdir="others")
+    assert result(folder) == result(folder_of(tmp_path, "others"))
+
+
+def test_a_run_stopped_after_its_last_update_is_done(
+    stopping: Command, train: Command, tmp_path: Path
+) -> None:
+    outcome = stopping(18, "--seeds", "3")
+    assert outcome.code == 0
+    train("--seeds", "3", logdir="others")
+    assert result(folder_of(tmp_path)) == result(folder_of(tmp_path, "others"))
+
+
+def test_a_stopped_run_goes_on_with_its_second_seed(
+    stopping: Command, train: Command, imm_rl_command: Command, tmp_path: Path
+) -> None:
+    assert stopping(22, "--seeds", "3,4").code == 130
+
+    folder = folder_of(tmp_path)
+    first = (folder / "seed_3" / "summary.json").read_bytes()
+    resumed = imm_rl_command("lm", "train", "--resume", folder)
+    assert resumed.code == 0
+    assert resumed.out.count("\nseed ") == 1
+    assert (folder / "seed_3" / "summary.json").read_bytes() == first
+    train("--seeds", "3,4", logdir="others")
+    assert result(folder, (3, 4)) == result(folder_of(tmp_path, "others"), (3, 4))
+
+
+def test_a_finished_run_is_told_again(
+    train: Command, imm_rl_command: Command, tmp_path: Path
+) -> None:
+    first = train("--seeds", "3")
+    folder = folder_of(tmp_path)
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+    again = imm_rl_command("lm", "train", "--resume", folder)
+    as_json = imm_rl_command("lm", "train", "--resume", folder, "--json", "--quiet")
+
+    assert again.code == as_json.code == 0
+    assert again.out.splitlines()[0] == f"the run {folder} is finished"
+    assert again.out.splitlines()[1:] == first.out.splitlines()[-len(again.out.splitlines()) + 1 :]
+    assert json.loads(as_json.out) == json.loads((folder / "summary.json").read_text())
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("at", [3, 18])
+def test_a_run_is_not_resumed_on_a_text_that_has_changed(
+    stopping: Command, imm_rl_command: Command, text: Path, tmp_path: Path, at: int
+) -> None:
+    # At 18 the first seed is done, and the second one has no checkpoint that would tell.
+    stopping(at + 1, "--seeds", "3,4")
+    folder = folder_of(tmp_path)
+    if at == 18:
+        (folder / "seed_4" / "checkpoints" / "latest.npz").unlink()
+    (text / "valid.txt").write_text("a b\n")
+
+    outcome = imm_rl_command("lm", "train", "--resume", folder)
+
+    assert outcome.code == 2
+    assert outcome.err.startswith(
+        f"imm-rl lm train: error: the corpus text is not the text that the run {folder} began with "
+    )
+    assert outcome.err.count("\n") == 1
+
+
+def test_a_damaged_checkpoint_is_one_clear_line(
+    stopping: Command, imm_rl_command: Command, tmp_path: Path
+) -> None:
+    stopping(8, "--seeds", "3")
+    path = folder_of(tmp_path) / "checkpoints" / "latest.npz"
+    path.write_bytes(path.read_bytes()[:2000])
+
+    outcome = imm_rl_command("lm", "train", "--resume", folder_of(tmp_path))
+
+    assert outcome.code == 2
+    assert outcome.err == (
+        f"imm-rl lm train: error: {path} is no checkpoint of a language model: it is no whole .npz "
+        "file.\n"
+    )
+
+
+def test_a_failed_run_says_where_its_files_are(
+    train: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from imm_rl.errors import RunFailedError
+
+    def fail(self: object) -> bool:
+        raise RunFailedError("after update 3, the loss became nan, for the 6th time.")
+
+    monkeypatch.setattr(_Seed, "learn", fail)
+    outcome = train("--seeds", "3")
+    assert outcome.code == 1
+    assert outcome.err == (
+        "imm-rl lm train: error: after update 3, the loss became nan, for the 6th time. The run's "
+        f"files are in {folder_of(tmp_path)}\n"
+    )
+
+
+def test_runs_of_agents_are_not_resumed_as_language_models(
+    imm_rl_command: Command, tiny: list[str], tmp_path: Path
+) -> None:
+    logdir = ("--logdir", tmp_path)
+    imm_rl_command(
+        "train", "--env", "tiger", "--restricted", "none", "--seeds", "3", *logdir, *tiny
+    )
+    folder = tmp_path / "tiger" / "reinforce-none-1"
+
+    outcome = imm_rl_command("lm", "train", "--resume", folder)
+
+    assert outcome.code == 2
+    assert outcome.err == (
+        f"imm-rl lm train: error: {folder} is no run of a language model. Resume it with: imm-rl train "
+        f"--resume {folder}\n"
+    )
+    evaluated = imm_rl_command("lm", "evaluate", folder)
+    assert evaluated.code == 2
+    assert "has no model.npz" in evaluated.err
+
+
+def test_resume_takes_no_other_options(train: Command, imm_rl_command: Command, text: Path) -> None:
+    outcome = imm_rl_command("lm", "train", "--resume", text, "--epochs", "9", "--fast")
+    assert outcome.code == 2
+    assert "--resume goes on with the run's own configuration" in outcome.err
+    assert "--epochs, --fast" in outcome.err
+
+
+# --- in processes of their own ------------------------------------------------------------------
+
+PROGRAM = "import sys; from imm_rl.cli import main; sys.exit(main(sys.argv[1:]))"
+
+# Kills at the n-th time that a file of this name is put in its place: "half" when half of it is
+# written, "after" when it is there.
+KILLER = """
+import os, signal, sys
+name, number, moment = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+seen, replace = 0, os.replace
+
+def dying_replace(source, target):
+    global seen
+    seen += os.path.basename(target) == name
+    now = os.path.basename(target) == name and seen == number
+    if now and moment == "half":
+        os.truncate(source, os.path.getsize(source) // 2)
+        os.kill(os.getpid(), signal.SIGKILL)
+    replace(source, target)
+    if now:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+os.replace = dying_replace
+from imm_rl.cli import main
+main(sys.argv[4:])
+"""
+
+MOMENTS = {
+    "the-restricted-model-half-written": ("restricted.arpa.gz", 1, "half"),
+    "the-first-checkpoint-half-written": ("latest.npz", 1, "half"),
+    "a-curve-written-and-its-checkpoint-not": ("progress.csv", 2, "after"),
+    "a-later-checkpoint-there": ("latest.npz", 2, "after"),
+    "the-model-half-written": ("model.npz", 1, "half"),
+    "the-last-file-half-written": ("summary.json", 1, "half"),
+}
+
+
+def command_line(text: Path, logdir: Path, *words: str) -> list[str]:
+    where = ("--corpus", str(text), "--logdir", str(logdir), "--seeds", "3")
+    return ["lm", "train", *TINY, *where, *words]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_killed_run_ends_with_the_numbers_of_one_left_alone(
+    moment: str, train: Command, imm_rl_command: Command, text: Path, tmp_path: Path
+) -> None:
+    name, number, kind = MOMENTS[moment]
+    done = subprocess.run(
+        [
+            *(sys.executable, "-c", KILLER, name, str(number), kind),
+            *command_line(text, tmp_path / "killed"),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    folder = folder_of(tmp_path, "killed")
+    assert not (folder / "summary.json").exists()
+
+    outcome = imm_rl_command("lm", "train", "--resume", folder)
+
+    assert (outcome.code, outcome.err) == (0, "")
+    train("--seeds", "3", logdir="others")
+    assert result(folder) == result(folder_of(tmp_path, "others"))
+    assert [path.name for path in folder.rglob(".*")] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["SIGINT", "SIGKILL"])
+def test_a_run_stopped_from_outside_ends_with_the_numbers_of_one_left_alone(
+    kind: str, train: Command, imm_rl_command: Command, text: Path, tmp_path: Path
+) -> None:
+    epochs = ("--epochs", "60")
+    with subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, *command_line(text, tmp_path / "stopped", *epochs)],
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        lines = []
+        for line in process.stdout:
+            lines.append(line)
+            if " epoch 2 " in line:
+                time.sleep(0.02)  # somewhere in a later one
+                process.send_signal(getattr(signal, kind))
+                break
+        lines += process.stdout.readlines()
+    folder = folder_of(tmp_path, "stopped")
+    if kind == "SIGINT":
+        assert process.returncode == 130
+        assert lines[-1] == f"stopped; go on with: imm-rl lm train --resume {folder}\n"
+    else:
+        assert process.returncode == -signal.SIGKILL
+    assert not (folder / "summary.json").exists()
+
+    assert imm_rl_command("lm", "train", "--resume", folder).code == 0
+
+    train("--seeds", "3", *epochs, logdir="others")
+    assert result(folder) == result(folder_of(tmp_path, "others"))
