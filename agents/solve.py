@@ -10,12 +10,12 @@ import hashlib
 import importlib
 import math
 import numbers
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from imm_rl.errors import ImmRlError, InvalidInputError, invalid, unknown_name
+from imm_rl.files import cache_folder
 
 if TYPE_CHECKING:
     from imm_rl.agents.restricted.alpha_vectors import AlphaVectorPolicy
@@ -197,7 +197,5 @@ def _check_settings(time_limit: object, precision: object, seed: object, horizon
 
 
 def _cache_path(model: TabularPOMDP, name: str, limits: tuple[object, ...]) -> Path:
-    given = os.environ.get("IMM_RL_CACHE")
-    folder = Path(given) if given else Path.home() / ".cache" / "imm-rl"
     text = repr((_CACHE_VERSION, model.fingerprint(), name, limits))
-    return folder / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:32]}.npz"
+    return cache_folder() / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:32]}.npz"

@@ -1,4 +1,7 @@
-"""Writes files whole or not at all: to a temporary name beside the target, then renamed onto it."""
+"""Writes files whole or not at all: to a temporary name beside the target, then renamed onto it.
+
+And says where files go that are kept between runs.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,12 @@ from pathlib import Path
 from typing import IO, Any
 
 from imm_rl.errors import ImmRlError, InvalidInputError, RunFailedError
+
+
+def cache_folder(given: str | Path | None = None) -> Path:
+    """Where solved policies and downloads are kept: as given, `$IMM_RL_CACHE`, or `~/.cache/imm-rl`."""
+    chosen = given or os.environ.get("IMM_RL_CACHE")
+    return Path(chosen).expanduser() if chosen else Path.home() / ".cache" / "imm-rl"
 
 
 def write_atomically(

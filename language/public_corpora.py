@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import zipfile
 from pathlib import Path
 from typing import IO, NamedTuple
 
 from imm_rl.errors import RunFailedError, unknown_name
-from imm_rl.files import write_atomically
+from imm_rl.files import cache_folder, write_atomically
 from imm_rl.language.download import fetch
 
 
@@ -83,18 +82,12 @@ def names() -> tuple[str, ...]:
     return tuple(REMOTES)
 
 
-def cache_folder(cache: str | Path | None = None) -> Path:
-    """Where downloads go: the folder given, `$IMM_RL_CACHE`, or `~/.cache/imm-rl`."""
-    given = cache or os.environ.get("IMM_RL_CACHE")
-    return Path(given).expanduser() if given else Path.home() / ".cache" / "imm-rl"
-
-
 def folder(name: str, cache: str | Path | None = None) -> Path:
     """The folder with a corpus's files, downloaded where they are not there yet.
 
     Args:
         name: One of `names()`.
-        cache: See `cache_folder`; the files lie in a folder of the corpus's name in it.
+        cache: See `files.cache_folder`; the files lie in a folder of the corpus's name in it.
 
     Raises:
         InvalidInputError: There is no such corpus, or the cache cannot be written.

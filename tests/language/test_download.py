@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from imm_rl.errors import InvalidInputError, RunFailedError
+from imm_rl.files import cache_folder
 from imm_rl.language import public_corpora
 from imm_rl.language.corpus import load_corpus
 from imm_rl.language.download import fetch
@@ -279,7 +280,7 @@ def test_cache_folder_is_the_argument_or_the_variable_or_in_the_home(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("IMM_RL_CACHE", str(tmp_path))
-    assert public_corpora.cache_folder("a/b") == Path("a/b")
-    assert public_corpora.cache_folder() == tmp_path
+    assert cache_folder("a/b") == Path("a/b")
+    assert cache_folder() == tmp_path
     monkeypatch.delenv("IMM_RL_CACHE")
-    assert public_corpora.cache_folder() == Path.home() / ".cache" / "imm-rl"
+    assert cache_folder() == Path.home() / ".cache" / "imm-rl"
