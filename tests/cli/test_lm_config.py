@@ -7,13 +7,14 @@ import pytest
 
 from imm_rl.cli.lm_config import FAST, LMConfig, resolve
 from imm_rl.errors import InvalidInputError
-from imm_rl.language.lm_settings import LMSettings
+from imm_rl.language.lm_settings import DEFAULT_LAMBDA, LMSettings
 
 
 def test_defaults_are_those_of_the_laptop_preset() -> None:
     config = resolve({}, {})
     assert config.settings == LMSettings()
-    assert (config.corpus, config.method, config.imm_lambda) == ("pydoc", "batch", "0.25")
+    assert (config.corpus, config.method) == ("pydoc", "batch")
+    assert config.imm_lambda == DEFAULT_LAMBDA["laptop"]
     assert (config.min_count, config.max_vocab, config.device) == (None, None, "auto")
     assert config.seeds_drawn
     assert len(config.seeds) == 1
@@ -22,7 +23,7 @@ def test_defaults_are_those_of_the_laptop_preset() -> None:
 def test_layers_lie_over_each_other() -> None:
     """defaults < preset < file < --fast < flags."""
     preset = resolve({"preset": "paper", "method": "sampled"}, {})
-    assert (preset.settings.hidden_size, preset.imm_lambda) == (1500, "0.2")
+    assert (preset.settings.hidden_size, preset.imm_lambda) == (1500, DEFAULT_LAMBDA["paper"])
     file = {"preset": "paper", "method": "sampled", "hidden_size": 32, "epochs": 7, "layers": 1}
     assert resolve({}, file).settings == LMSettings.preset(
         "paper", hidden_size=32, epochs=7, layers=1

@@ -15,7 +15,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from imm_rl.language.arpa import read_arpa
 from imm_rl.language.corpus import load_corpus
 from imm_rl.language.lm_checkpoint import load_model
-from imm_rl.language.lm_settings import LMSettings
+from imm_rl.language.lm_settings import DEFAULT_LAMBDA, LMSettings
 from imm_rl.language.lm_worth import worth
 from imm_rl.language.ngram import KneserNey
 
@@ -86,7 +86,10 @@ def test_train_leaves_a_whole_run_folder(train: Command, text: Path, tmp_path: P
     assert (outcome.code, outcome.err) == (0, "")
     lines = outcome.out.splitlines()
     assert lines[0] == lines[-1] == f"run folder: {folder}"
-    assert "training: method batch, λ 0.25, seed 3, device cpu, preset laptop" in lines
+    told = (
+        f"training: method batch, λ {DEFAULT_LAMBDA['laptop']}, seed 3, device cpu, preset laptop"
+    )
+    assert told in lines
     assert "tied false" in outcome.out
     assert "perplexity, validation" in outcome.out
     names = {path.name for path in folder.iterdir() if "tfevents" not in path.name}
@@ -116,7 +119,9 @@ def test_train_keeps_the_ngram_model_and_the_best_model(
     assert found.perplexity(corpus.valid) == pytest.approx(ngram.perplexity(corpus.valid), rel=1e-6)
     model, vocabulary, about = load_model(folder / "model.npz")
     assert vocabulary == corpus.vocabulary
-    assert (about["seed"], about["method"], about["lambda"]) == (3, "batch", "0.25")
+    assert (about["seed"], about["method"], about["lambda"]) == (
+        *(3, "batch", DEFAULT_LAMBDA["laptop"]),
+    )
     summary = json.loads((folder / "summary.json").read_text())
     measured = worth(model, corpus, ngram, settings=LMSettings(**about["settings"]))
     for name in ("valid_perplexity", "test_perplexity", "induced_valid_perplexity"):
