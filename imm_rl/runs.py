@@ -136,6 +136,20 @@ class RunFolder:
         """Whether the run has come to its end."""
         return (self.path / SUMMARY).is_file()
 
+    def refuse_language_model(self, command: str) -> None:
+        """Refuses a run of a language model where one of an agent is wanted.
+
+        Args:
+            command: What to do with the run instead.
+
+        Raises:
+            InvalidInputError: It is one.
+        """
+        if "corpus" in self.config():
+            raise InvalidInputError(
+                f"{self.path} is a run of a language model. Try: {command} {self.path}"
+            )
+
     def config(self) -> dict[str, Any]:
         """The run's configuration.
 

@@ -77,6 +77,7 @@ def load_corpus(
     *,
     min_count: int | None = None,
     max_vocab: int | None = None,
+    vocabulary: Vocabulary | None = None,
     cache: str | Path | None = None,
 ) -> Corpus:
     """Reads a corpus.
@@ -91,31 +92,38 @@ def load_corpus(
         min_count: Words that occur less often in the training part become `<unk>`. None: 2 for
             "pydoc", else 1.
         max_vocab: At most so many words, `<unk>` and `<eos>` among them; the most frequent stay.
+        vocabulary: Of a model that exists; every word that it lacks becomes `<unk>`. None: that of
+            the training part.
         cache: Folder of downloads; None: `$IMM_RL_CACHE`, or else `~/.cache/imm-rl`.
 
     Raises:
         InvalidInputError: There is no such corpus, a part is missing or empty, a file is no UTF-8
-            text, or a number is out of its range.
+            text, a number is out of its range, or a vocabulary is given with numbers that shape one.
         RunFailedError: A download or the disk failed, or this Python lacks `pydoc_data`.
     """
     if not isinstance(spec, str | os.PathLike):
         raise invalid("a corpus", "be a name or a path", spec)
     check_sizes(MIN_COUNT if min_count is None else min_count, max_vocab)
-    if spec == EMBEDDED:
-        least = pydoc_corpus.MIN_COUNT if min_count is None else min_count
-        return _corpus(EMBEDDED, pydoc_corpus.pydoc_lines(), least, max_vocab)
-    least = MIN_COUNT if min_count is None else min_count
-    if isinstance(spec, str) and spec in public_corpora.names():
-        return _corpus(spec, _folder(public_corpora.folder(spec, cache)), least, max_vocab)
-    path = _existing(spec)
-    parts = _folder(path) if path.is_dir() else _single(path)
-    return _corpus(path.resolve().name, parts, least, max_vocab)
-
-
-def _corpus(name: str, parts: Parts, min_count: int, max_vocab: int | None) -> Corpus:
-    vocabulary = Vocabulary.of(_flat(parts[0]), min_count=min_count, max_size=max_vocab)
+    if vocabulary is not None and not (min_count is None and max_vocab is None):
+        raise InvalidInputError(
+            "min_count and max_vocab shape a vocabulary, and one is given. Give up one of them."
+        )
+    name, parts = _named_parts(spec, cache)
+    if vocabulary is None:
+        usual = pydoc_corpus.MIN_COUNT if spec == EMBEDDED else MIN_COUNT
+        least = usual if min_count is None else min_count
+        vocabulary = Vocabulary.of(_flat(parts[0]), min_count=least, max_size=max_vocab)
     train, valid, test = (vocabulary.encode(_flat(part)) for part in parts)
     return Corpus(name, vocabulary, train, valid, test)
+
+
+def _named_parts(spec: str | Path, cache: str | Path | None) -> tuple[str, Parts]:
+    if spec == EMBEDDED:
+        return EMBEDDED, pydoc_corpus.pydoc_lines()
+    if isinstance(spec, str) and spec in public_corpora.names():
+        return spec, _folder(public_corpora.folder(spec, cache))
+    path = _existing(spec)
+    return path.resolve().name, _folder(path) if path.is_dir() else _single(path)
 
 
 def _flat(lines: Iterable[Line]) -> Iterable[str]:

@@ -64,6 +64,9 @@ def run(args: argparse.Namespace) -> int:
     path = args.policy or str(RunFolder.latest(args.logdir or "runs").path)
     if not Path(path).exists():
         raise InvalidInputError(f"there is no run or policy {path}.")
+    found = RunFolder.around(path)
+    if found is not None:
+        found.refuse_language_model("imm-rl lm evaluate")
     evaluate = _restricted if is_file(path) else _trained
     result = evaluate(path, args.env, episodes, seed)
     console.result(result, _report(result))

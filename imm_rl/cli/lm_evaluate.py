@@ -86,23 +86,18 @@ def run(args: argparse.Namespace) -> int:
 def _corpus(spec: str | None, found: TrainedModel, path: Any) -> Corpus:
     """The corpus to evaluate on, in the model's words."""
     from imm_rl.cli.lm_run import corpus_of_run
-    from imm_rl.language.corpus import Corpus, load_corpus
+    from imm_rl.language.corpus import load_corpus
 
-    # All words of another corpus: the model's vocabulary decides which of them are known.
-    corpus = corpus_of_run(path) if spec is None else load_corpus(spec, min_count=1)
+    if spec is not None:
+        return load_corpus(spec, vocabulary=found.vocabulary)
+    corpus = corpus_of_run(path)
     if corpus is None:
         raise InvalidInputError(
             f"{path} lies in no run folder, so its corpus is not known. Give --corpus."
         )
-    if spec is None and corpus.fingerprint() != found.about["corpus"]:
+    if corpus.fingerprint() != found.about["corpus"]:
         raise InvalidInputError(
             f"{path} was trained on another text than {corpus.name} holds now (fingerprint "
             f"{found.about['corpus']}, now {corpus.fingerprint()}). Give --corpus to evaluate on it."
         )
-    if corpus.vocabulary == found.vocabulary:
-        return corpus
-    parts = [
-        found.vocabulary.encode(corpus.vocabulary.decode(part))
-        for part in (corpus.train, corpus.valid, corpus.test)
-    ]
-    return Corpus(corpus.name, found.vocabulary, *parts)
+    return corpus

@@ -85,6 +85,9 @@ def run(args: argparse.Namespace) -> int:
     out, window = check_out(args.out), values.count("--smooth", args.smooth)
     metric = args.metric or run_curves.DEFAULT_METRIC
     paths = args.runs or [str(RunFolder.latest("runs").path)]
+    for path in paths:
+        if (found := RunFolder.around(path)) is not None:
+            found.refuse_language_model("tensorboard --logdir")
     runs = [run for path in paths for run in run_curves.read(path, metric, window)]
     names = _labels(args.labels, runs)
     drawn = [(name, run) for name, run in zip(names, runs, strict=True) if run.curves]

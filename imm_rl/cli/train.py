@@ -113,6 +113,7 @@ def _resume(folder: RunFolder, console: Console) -> int:
     from imm_rl.cli.summary import report
     from imm_rl.cli.train_config import resolve
 
+    folder.refuse_language_model("imm-rl lm train --resume")
     if folder.finished:
         summary = folder.summary()
         console.note(f"the run {folder.path} is finished")

@@ -152,6 +152,9 @@ def _watched(args: argparse.Namespace) -> Watched:
         path = str(RunFolder.latest(args.logdir or "runs", finished=True).path)
     if not Path(path).exists():
         raise InvalidInputError(f"there is no run or policy {path}.")
+    run = RunFolder.around(path)
+    if run is not None:
+        run.refuse_language_model("imm-rl lm generate")
     return find(path, args.env, args.restricted)
 
 

@@ -12,6 +12,7 @@ import pytest
 from imm_rl.errors import InvalidInputError, RunFailedError
 from imm_rl.language.corpus import FORMS, Corpus, load_corpus
 from imm_rl.language.pydoc_corpus import pydoc_lines
+from imm_rl.language.vocabulary import Vocabulary
 
 TRAIN, VALID, TEST = "the cat sat\n\n  the dog \t ran\n", "the cow sat\n", "a dog\n"
 
@@ -193,3 +194,14 @@ def test_load_corpus_refuses_a_file_of_too_few_lines(tmp_path: Path) -> None:
 
     with pytest.raises(InvalidInputError, match="have 3 lines with words or more.*received 2"):
         load_corpus(path)
+
+
+def test_load_corpus_reads_a_text_in_the_words_of_a_given_vocabulary(tmp_path: Path) -> None:
+    for part, text in (("train", "sun rain"), ("valid", "sun wind snow"), ("test", "snow")):
+        (tmp_path / f"{part}.txt").write_text(text)
+    vocabulary = Vocabulary(("<eos>", "wind", "<unk>", "sun"))
+    corpus = load_corpus(tmp_path, vocabulary=vocabulary)
+    assert corpus.vocabulary is vocabulary
+    assert corpus.valid.tolist() == [3, 1, 2, 0]
+    with pytest.raises(InvalidInputError, match="one is given"):
+        load_corpus(tmp_path, vocabulary=vocabulary, max_vocab=3)
