@@ -61,6 +61,7 @@ def identity(trainer: LMTrainer) -> dict[str, Any]:
         "method": trainer.method,
         "lambda": trainer.schedule.text,
         "seed": trainer.seed,
+        "device": trainer.device.type,  # random numbers go on on the same kind alone
         "settings": dataclasses.asdict(trainer.settings),
     }
 
@@ -75,7 +76,7 @@ def training_state(trainer: LMTrainer) -> Arrays:
         "notes": np.array(json.dumps(trainer.notes)),
         "sums": np.array(trainer.gradients.sums.values()),
         "best": np.array([best.perplexity, best.epoch]),
-        "randomness": trainer.randomness.numpy(),
+        "dropout": trainer.dropout.state.numpy(),
         "generator": trainer.generator.get_state().numpy(),
         **with_prefix("parameters", _arrays(trainer.model.state_dict())),
         **with_prefix("best_parameters", _arrays(best.parameters)),
@@ -111,7 +112,7 @@ def restore(trainer: LMTrainer, state: Arrays) -> None:
     carried = _tensors(state_part("carried", state), device)
     trainer.carried = tuple(carried[str(i)] for i in range(len(trainer.carried)))
     trainer.controller.restore(state_part("controller", state))
-    trainer.randomness = torch.from_numpy(state["randomness"].copy())
+    trainer.dropout.state = torch.from_numpy(state["dropout"].copy())
     trainer.generator.set_state(torch.from_numpy(state["generator"].copy()))
 
 

@@ -44,50 +44,53 @@ def perplexity(
 
 
 @torch.no_grad()
-def induced_table(
-    model: LanguageModel, contexts: Contexts, *, streams: int = 10, unroll: int = 35
+def induced_probs(
+    model: LanguageModel,
+    contexts: Contexts,
+    asked: torch.Tensor,
+    words: torch.Tensor,
+    *,
+    streams: int = 10,
+    unroll: int = 35,
 ) -> torch.Tensor:
-    """The induced model of every context of a text, averaged over all of its histories there.
+    """The induced model at pairs of a context and a word, averaged over all histories of a text.
 
-    Q̄(y|c) = mean over positions p with context c of Q(y | the words up to p).
+    Q̄(w|c) = mean over positions p with context c of Q(w | the words up to p). Only the pairs are kept:
+    the table of all contexts and words would be too large for large vocabularies.
 
     Args:
         model: In evaluation mode.
         contexts: Of the text, on the model's device.
+        asked: (P,) int64 in 0..C−1, contexts.
+        words: (P,) int64 in 0..V−1.
         streams: As in `perplexity`.
         unroll: As in `perplexity`.
 
     Returns:
-        (C, V) float32 probabilities, on the model's device; rows sum to 1.
+        (P,) float64; 1/V where the text has the context at its last position alone.
     """
-    table: torch.Tensor | None = None
-    counts = torch.zeros(len(contexts.words), device=contexts.tokens.device)
+    pairs, place = torch.unique(torch.stack([asked, words], 1), dim=0, return_inverse=True)
+    n_contexts = len(contexts.words)
+    counts = torch.bincount(pairs[:, 0], minlength=n_contexts)
+    starts = counts.cumsum(0) - counts
+    sums = torch.zeros(len(pairs), dtype=torch.float64, device=asked.device)
+    seen = torch.zeros(n_contexts, dtype=torch.float64, device=asked.device)
+    vocab_size = 1
     pieces = Streams(contexts.tokens, streams, unroll, whole=True)
     state = model.start(pieces.n_streams)
     for piece in pieces:
         hidden, state = model.encode(piece.inputs, state)
-        probs = model.log_probs(hidden).flatten(0, 1).exp_()
-        counted = (piece.targets.flatten() != IGNORED).float()
-        ids = contexts.ids[piece.positions.flatten()]
-        if table is None:
-            table = probs.new_zeros(len(contexts.words), probs.shape[1])
-        table.index_add_(0, ids, probs * counted.unsqueeze(1))
-        counts.index_add_(0, ids, counted)
-    if table is None:  # a text of one word has no piece, and Streams refuses it
-        raise AssertionError
-    seen = counts > 0
-    table[seen] /= counts[seen].unsqueeze(1)
-    table[~seen] = 1.0 / table.shape[1]  # a context that only the text's last position has
-    return table
-
-
-def context_perplexity(table: torch.Tensor, ids: torch.Tensor, targets: torch.Tensor) -> float:
-    """Exp of the mean −log table[context, target], of pairs (T,) of contexts and targets.
-
-    Args:
-        table: (C, V) probabilities.
-        ids: (T,) int64 in 0..C−1.
-        targets: (T,) int64 in 0..V−1.
-    """
-    logs = table[ids, targets].double().log()
-    return math.exp(-float(logs.mean()))
+        counted = piece.targets.flatten() != IGNORED
+        log_probs = model.log_probs(hidden).flatten(0, 1)[counted]
+        vocab_size = log_probs.shape[1]
+        ids = contexts.ids[piece.positions.flatten()[counted]]
+        seen.index_add_(0, ids, torch.ones_like(ids, dtype=torch.float64))
+        # Each position answers all pairs of its context.
+        item = torch.repeat_interleave(torch.arange(len(ids), device=ids.device), counts[ids])
+        ends = counts[ids].cumsum(0)
+        pair = torch.arange(len(item), device=ids.device)
+        pair = pair + (starts[ids] - ends + counts[ids])[item]
+        sums.index_add_(0, pair, log_probs[item, pairs[pair, 1]].exp().double())
+    total = seen[pairs[:, 0]]
+    means = torch.where(total > 0, sums / total.clamp_min(1.0), 1.0 / vocab_size)
+    return means[place]

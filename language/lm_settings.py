@@ -101,7 +101,9 @@ class LMSettings:
             _real("start_learning_rate", self.start_learning_rate, "be > 0", lambda x: x > 0.0)
         if self.history < self.order - 1:
             raise invalid("history", f"hold the context, {self.order - 1} words", self.history)
-        self.start_rule()
+        kind, value = self.start_rule()
+        if kind == "epoch" and value >= self.epochs:
+            raise invalid("start", f"come before the end, epoch:{self.epochs}", self.start)
 
     @property
     def update_words(self) -> int:
@@ -191,6 +193,10 @@ def refuse_unused(method: str, given: Mapping[str, Any]) -> None:
     useless: tuple[str, ...] = () if method in DRAWS else drawn
     if method == "none":
         useless = (*drawn, "order", "start", "start_learning_rate")
+    if method in DRAWS and "between" in given and str(given.get("every")) == "1":
+        raise InvalidInputError(
+            "between is of no use where every update draws (every 1). Give up one of them."
+        )
     for name in useless:
         if name in given:
             raise InvalidInputError(

@@ -63,7 +63,7 @@ class MatchingTerm:
     """The term of one training.
 
     Args:
-        method: A name of `lm_settings.METHODS`, not `none`.
+        method: A name of `lm_settings.METHODS`; `none` is for measuring alone.
         rows: P̂ of the text's contexts.
         contexts: The training text's.
         settings: Of the training.
@@ -124,8 +124,12 @@ class MatchingTerm:
 
     def backward(self, model: LanguageModel, ids: torch.Tensor, scale: float) -> torch.Tensor:
         """Adds the gradient of scale · term by drawn histories; returns the loss, nats."""
-        context = self._matched(ids)
-        return self._drawing.backward(model.after, context, scale, weights=context.sizes)
+        if self._method == "serialized":
+            context = self._matched(ids)
+            return self._drawing.backward(model.after, context, scale, weights=context.sizes)
+        loss = self.drawn(model, ids).loss
+        torch.autograd.backward(scale * loss)
+        return loss.detach()
 
     def measures(self, term: Term, weights: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
         """KL(P̂‖Q̄) in nats and the share of agreement, of a term."""

@@ -16,28 +16,29 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn.functional import nll_loss
 from torch.nn.utils import clip_grad_norm_
 
-from imm_rl.errors import RunFailedError
+from imm_rl.errors import RunFailedError, invalid
 from imm_rl.language.backoff import BackoffModel
 from imm_rl.language.corpus import Corpus
+from imm_rl.language.dropout_stream import DropoutStream
 from imm_rl.language.histories import Contexts
 from imm_rl.language.lm_evaluation import perplexity
-from imm_rl.language.lm_settings import LMSettings
+from imm_rl.language.lm_settings import LMSettings, checked_method
 from imm_rl.language.lm_term import MatchingTerm
 from imm_rl.language.lm_update import EpochSums, Updates
 from imm_rl.language.lstm import State, build
 from imm_rl.language.ngram_rows import NgramRows
 from imm_rl.language.text_streams import Streams
-from imm_rl.schedules import Schedule, WeightController
+from imm_rl.schedules import Schedule, WeightController, parse
 
 CHECK_EVERY = 25
 """Updates between two looks at whether the loss is still a number; a look waits for the device."""
@@ -78,11 +79,16 @@ class LMTrainer:
     Args:
         corpus: What to train on.
         settings: Of model and training.
-        method: A name of `lm_settings.METHODS`.
-        schedule: λ.
-        ngram: The restricted model; None for the method `none`.
-        seed: Decides first weights, dropout and histories.
+        method: A name of `lm_settings.METHODS`, or `imm`.
+        schedule: λ, in any form that `schedules.parse` takes.
+        ngram: The restricted model, of the settings' order and the corpus's words. The method `none`
+            may go without; with one, KL(P̂‖Q̄) is logged.
+        seed: Decides first weights, dropout and histories, each with random numbers of its own.
         device: Where to train.
+
+    Raises:
+        InvalidInputError: An unknown method, a wrong schedule, a text that is too short, or an n-gram
+            model that is missing or does not fit.
     """
 
     def __init__(
@@ -90,30 +96,33 @@ class LMTrainer:
         corpus: Corpus,
         settings: LMSettings,
         method: str,
-        schedule: Schedule,
-        ngram: BackoffModel | None,
+        schedule: Schedule | str | float,
+        ngram: BackoffModel | None = None,
         *,
         seed: int = 0,
         device: torch.device | str = "cpu",
     ) -> None:
-        self.corpus, self.settings, self.method, self.seed = corpus, settings, method, seed
+        self.corpus, self.settings, self.seed = corpus, settings, seed
+        self.method, self.schedule = checked_method(method), parse(schedule)
+        _checked_ngram(self.method, ngram, settings, len(corpus.vocabulary))
         self.device = torch.device(device)
-        self.model = build(settings, len(corpus.vocabulary), seed).to(self.device)
+        seeds = [int(s) for s in np.random.SeedSequence(seed).generate_state(3)]
+        self.model = build(settings, len(corpus.vocabulary), seeds[0]).to(self.device)
         self.learning_rate = settings.learning_rate
         self.optimizer = self.new_optimizer()
         self._valid = torch.from_numpy(corpus.valid).to(self.device)
         tokens = torch.from_numpy(corpus.train).to(self.device)
         self._streams = Streams(tokens, settings.batch_size, settings.unroll)
-        self.generator = torch.Generator(self.device).manual_seed(seed)
+        self.generator = torch.Generator(self.device).manual_seed(seeds[1])
+        self.dropout = DropoutStream(seeds[2], self.device)
         self._ids: torch.Tensor | None = None
         term = None
-        if ngram is not None and method != "none":
+        if ngram is not None:
             contexts = Contexts.of(tokens, settings.order)
             rows = NgramRows(ngram, contexts.words, self.device)
-            term = MatchingTerm(method, rows, contexts, settings, self.generator)
+            term = MatchingTerm(self.method, rows, contexts, settings, self.generator)
             self._ids = contexts.ids
-        self.schedule = schedule
-        self.controller = WeightController([schedule])
+        self.controller = WeightController([self.schedule])
         self.gradients = Updates(self.model, term, self.controller)
         self.records: list[Record] = []
         self.notes: list[str] = []
@@ -123,9 +132,6 @@ class LMTrainer:
         self.best = Best(math.inf, 0, copied(self.model))
         self.started = False
         self._maybe_start(math.inf)
-        with torch.random.fork_rng(self._cuda()):
-            torch.manual_seed(seed)
-            self.randomness = self._random_state()
 
     @property
     def pieces(self) -> int:
@@ -158,11 +164,10 @@ class LMTrainer:
         Raises:
             RunFailedError: The loss was no number more often than `MOST_RECOVERIES`.
         """
-        with self._own_randomness():
+        with self.dropout.drawn_from():
             while not self.finished:
                 record = self._step()
-                # Here too, for a checkpoint that the callback writes.
-                self.randomness = self._random_state()
+                self.dropout.keep()  # for a checkpoint that the callback writes
                 if after_update is not None and not after_update(self, record):
                     return
         self.model.load_state_dict(self.best.parameters)
@@ -229,6 +234,8 @@ class LMTrainer:
         elif not recovered:  # else this was the best state, and the steps are smaller already
             self._back_to_best()
         self._maybe_start(found)
+        if self.finished and self.method != "none" and not self.started:
+            self.notes.append(f"the term never set in: {self.settings.start} was not reached")
         return record
 
     def _back_to_best(self) -> None:
@@ -257,7 +264,7 @@ class LMTrainer:
         """Lets the term set in where its rule says so."""
         kind, value = self.settings.start_rule()
         reached = self.epoch >= value if kind == "epoch" else found < value
-        if self._ids is None or self.started or not reached:
+        if self.method == "none" or self.started or not reached:
             return
         self.started = True
         if self.epoch:
@@ -272,27 +279,21 @@ class LMTrainer:
             return torch.optim.Adam(self.model.parameters(), self.learning_rate)
         return torch.optim.SGD(self.model.parameters(), self.learning_rate)
 
-    def _cuda(self) -> list[torch.device]:
-        return [self.device] if self.device.type == "cuda" else []
 
-    def _random_state(self) -> torch.Tensor:
-        """Where the generator stands that dropout draws from; PyTorch's layers know no other."""
-        if self.device.type == "cuda":
-            return torch.cuda.get_rng_state(self.device)
-        return torch.get_rng_state()
-
-    @contextmanager
-    def _own_randomness(self) -> Iterator[None]:
-        """Dropout goes on where this training left it, and leaves everybody else's numbers alone."""
-        with torch.random.fork_rng(self._cuda()):
-            if self.device.type == "cuda":
-                torch.cuda.set_rng_state(self.randomness, self.device)
-            else:
-                torch.set_rng_state(self.randomness)
-            try:
-                yield
-            finally:
-                self.randomness = self._random_state()
+def _checked_ngram(
+    method: str, ngram: BackoffModel | None, settings: LMSettings, vocab_size: int
+) -> None:
+    """Refuses an n-gram model that is missing, or is not of this text and order."""
+    if ngram is None:
+        if method != "none":
+            raise invalid("ngram", f"be an n-gram model for the method {method!r}", None)
+        return
+    if (ngram.order, ngram.vocab_size) != (settings.order, vocab_size):
+        raise invalid(
+            "ngram",
+            f"be of order {settings.order} and {vocab_size} words, as the settings and the corpus",
+            f"order {ngram.order} and {ngram.vocab_size} words",
+        )
 
 
 def copied(model: nn.Module) -> dict[str, torch.Tensor]:

@@ -31,8 +31,8 @@ class EpochSums:
         words: Trained on.
         loss: Sum over words of −log Q, nats.
         updates: Made.
-        weight: Sum of λ over updates.
-        terms: Updates that had a term.
+        weight: Sum of λ over the updates that had a term.
+        terms: How many they are.
         term: Sum of their terms, nats.
         looks: Updates that were measured.
         kl: Sum of their KL(P̂‖Q̄), nats, the induced model taken from the batch.
@@ -73,7 +73,7 @@ class EpochSums:
         if self.terms:
             means["imm/loss"] = float(self.term) / self.terms
         if self.updates:
-            means["imm/lambda"] = self.weight / self.updates
+            means["imm/lambda"] = self.weight / max(self.terms, 1)
         return means
 
 
@@ -131,8 +131,8 @@ class Updates:
             loss, term = self._add_weighted(main, log_probs, ids, kind, weight)
         if look:
             self._look(term if kind == "batch" else None, log_probs, ids, adapt=started)
-        sums.weight += weight
         if loss is not None:
+            sums.weight += weight
             sums.terms, sums.term = sums.terms + 1, sums.term + loss
 
     def _add_weighted(

@@ -16,12 +16,9 @@ from imm_rl.language.backoff import BackoffModel
 from imm_rl.language.corpus import Corpus
 from imm_rl.language.histories import Contexts
 from imm_rl.language.level import Level
-from imm_rl.language.lm_evaluation import context_perplexity, induced_table, perplexity
+from imm_rl.language.lm_evaluation import induced_probs, perplexity
 from imm_rl.language.lm_settings import LMSettings
 from imm_rl.language.lstm import LSTMModel
-
-MOST_CELLS = 2 * 10**8
-"""Contexts times words of the largest table of induced probabilities; 800 MB."""
 
 
 def worth(
@@ -37,8 +34,7 @@ def worth(
 
     Returns:
         `valid_perplexity`, `test_perplexity`; with an n-gram model `ngram_order`,
-        `ngram_valid_perplexity`, `ngram_test_perplexity`, and `induced_valid_perplexity` where its table
-        is not too large.
+        `ngram_valid_perplexity`, `ngram_test_perplexity` and `induced_valid_perplexity`.
     """
     device = next(model.parameters()).device
     cut = {"streams": settings.eval_batch_size, "unroll": settings.unroll}
@@ -51,33 +47,26 @@ def worth(
     found["ngram_order"] = ngram.order
     for part in ("valid", "test"):
         found[f"ngram_{part}_perplexity"] = ngram.perplexity(getattr(corpus, part))
-    induced = induced_perplexity(model, corpus, ngram, **cut)
-    return found if induced is None else {**found, "induced_valid_perplexity": induced}
+    found["induced_valid_perplexity"] = induced_perplexity(model, corpus, ngram, **cut)
+    return found
 
 
 def induced_perplexity(
     model: LSTMModel, corpus: Corpus, ngram: BackoffModel, *, streams: int, unroll: int
-) -> float | None:
-    """The perplexity of the induced model at the n-gram model's task, on the validation text.
-
-    Returns:
-        None where the table of all contexts would have more than `MOST_CELLS` entries.
-    """
-    contexts = Contexts.of(_on(corpus.train, next(model.parameters()).device), ngram.order)
-    if len(contexts.words) * len(corpus.vocabulary) > MOST_CELLS:
-        return None
-    table = induced_table(model, contexts, streams=streams, unroll=unroll)
+) -> float:
+    """The perplexity of the induced model at the n-gram model's task, on the validation text."""
+    device = next(model.parameters()).device
+    contexts = Contexts.of(_on(corpus.train, device), ngram.order)
     length = ngram.order - 1
     asked = np.lib.stride_tricks.sliding_window_view(corpus.valid[:-1], length)
     targets = corpus.valid[length:]
     index = _index(contexts.words.cpu().numpy(), asked)
     known = index >= 0
-    loss = 0.0
-    if known.any():
-        ids, words = _on(index[known], table.device), _on(targets[known], table.device)
-        loss += known.sum() * np.log(context_perplexity(table, ids, words))
+    pairs = (_on(index[known], device), _on(targets[known], device))
+    found = induced_probs(model, contexts, *pairs, streams=streams, unroll=unroll)
+    loss = -float(found.log().sum())
     if not known.all():
-        loss -= np.log(ngram.prob(asked[~known], targets[~known])).sum()
+        loss -= float(np.log(ngram.prob(asked[~known], targets[~known])).sum())
     return float(np.exp(loss / len(index)))
 
 

@@ -13,6 +13,9 @@ import torch
 
 from imm_rl.language.backoff import BackoffModel
 
+BLOCK = 500
+"""Rows of the table that are made at a time."""
+
 DENSE_BYTES = 512 * 2**20
 """A table of all rows that is no larger than this is kept: gathering whole rows is the quickest."""
 
@@ -38,11 +41,10 @@ class NgramRows:
         contexts = words.cpu().numpy()
         self._table: torch.Tensor | None = None
         if 4 * len(contexts) * model.vocab_size <= dense_bytes:
-            blocks = [
-                torch.from_numpy(model.probs(block).astype(np.float32))
-                for block in np.array_split(contexts, max(1, len(contexts) // 1000))
-            ]
-            self._table = torch.cat(blocks).to(device)
+            self._table = torch.empty(len(contexts), model.vocab_size, device=device)
+            for start in range(0, len(contexts), BLOCK):
+                rows = model.probs(contexts[start : start + BLOCK]).astype(np.float32)
+                self._table[start : start + BLOCK] = torch.from_numpy(rows)
             return
         self._unigram = torch.from_numpy(model.unigram).float().to(device)
         self._levels = []

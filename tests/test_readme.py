@@ -42,6 +42,12 @@ def test_readme_snippet_runs(capsys: pytest.CaptureFixture[str]) -> None:
     assert min(returns) >= 450.0  # 90 % of tiger's optimum on every seed
 
 
+def test_readme_logistic_snippet_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    exec(compile(snippet("IMMLogisticRegression"), "README.md", "exec"), {})
+    plain, matched = (float(line) for line in capsys.readouterr().out.split())
+    assert 0.5 < plain < matched < 1.0
+
+
 def test_readme_links_lead_somewhere() -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", README):
         assert target.startswith("http") or (ROOT / target).exists(), target

@@ -241,6 +241,7 @@ def test_a_model_comes_back_in_its_best_state(
         "method": "batch",
         "lambda": "0.5",
         "seed": 3,
+        "device": "cpu",
         "settings": identity(one)["settings"],
         "valid_perplexity": one.best.perplexity,
     }

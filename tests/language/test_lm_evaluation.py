@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from imm_rl.language.histories import Contexts
-from imm_rl.language.lm_evaluation import context_perplexity, induced_table, perplexity
+from imm_rl.language.lm_evaluation import induced_probs, perplexity
 from imm_rl.language.lm_settings import LMSettings
 from imm_rl.language.lstm import LSTMModel, build
 
@@ -57,30 +57,40 @@ def test_perplexity_tells_divergence(model: LSTMModel) -> None:
 
 @pytest.mark.parametrize("order", [2, 3])
 @pytest.mark.parametrize("streams", [1, 4])
-def test_induced_table_equals_a_slow_loop(model: LSTMModel, order: int, streams: int) -> None:
+def test_induced_probs_equal_a_slow_loop(model: LSTMModel, order: int, streams: int) -> None:
     contexts = Contexts.of(TOKENS, order)
+    n_contexts = len(contexts.words)
+    rng = np.random.default_rng(1)
+    asked = torch.from_numpy(rng.integers(n_contexts, size=40))  # some pairs twice
+    words = torch.from_numpy(rng.integers(8, size=40))
 
-    table = induced_table(model, contexts, streams=streams, unroll=6)
+    found = induced_probs(model, contexts, asked, words, streams=streams, unroll=6)
 
     probs = slow_log_probs(model, streams).exp()
-    assert table.shape == (len(contexts.words), 8)
-    for context in range(len(contexts.words)):
-        at = [p for p in range(49) if contexts.ids[p] == context]
-        expected = probs[at].mean(0) if at else torch.full((8,), 1 / 8)
-        torch.testing.assert_close(table[context].double(), expected, rtol=1e-5, atol=1e-7)
-    torch.testing.assert_close(table.sum(1), torch.ones(len(table)))
+    for pair in range(40):
+        at = [p for p in range(49) if contexts.ids[p] == asked[pair]]
+        expected = probs[at, words[pair]].mean() if at else torch.tensor(1 / 8)
+        assert float(found[pair]) == pytest.approx(float(expected), rel=1e-5)
 
 
-def test_induced_table_is_uniform_after_a_context_that_only_ends_the_text(
+def test_induced_probs_of_all_words_sum_to_one(model: LSTMModel) -> None:
+    contexts = Contexts.of(TOKENS, 2)
+    asked = torch.arange(len(contexts.words)).repeat_interleave(8)
+    found = induced_probs(model, contexts, asked, torch.arange(8).repeat(len(contexts.words)))
+    sums = found.view(-1, 8).sum(1)
+    torch.testing.assert_close(sums, torch.ones_like(sums), rtol=1e-5, atol=0)
+
+
+def test_induced_probs_are_uniform_after_a_context_that_only_ends_the_text(
     model: LSTMModel,
 ) -> None:
     contexts = Contexts.of(torch.tensor([0, 1, 0, 1, 2]), 2)
-    table = induced_table(model, contexts)
-    assert table[2].tolist() == [0.125] * 8
-    assert table[:2].std(1).min() > 0.01
+    asked, words = torch.tensor([2, 2, 0, 0]), torch.tensor([0, 5, 0, 5])
+    found = induced_probs(model, contexts, asked, words)
+    assert found[:2].tolist() == [0.125] * 2
+    assert float((found[2] - found[3]).abs()) > 0.01
 
 
-def test_context_perplexity_equals_hand_value() -> None:
-    table = torch.tensor([[0.5, 0.25, 0.25], [0.125, 0.375, 0.5]])
-    found = context_perplexity(table, torch.tensor([0, 1, 0]), torch.tensor([1, 0, 0]))
-    assert found == pytest.approx((4 * 8 * 2) ** (1 / 3))
+def test_induced_probs_of_no_pair_are_none(model: LSTMModel) -> None:
+    none = torch.zeros(0, dtype=torch.long)
+    assert induced_probs(model, Contexts.of(TOKENS, 2), none, none).shape == (0,)

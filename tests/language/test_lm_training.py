@@ -8,12 +8,16 @@ import numpy as np
 import pytest
 import torch
 
-from imm_rl.errors import RunFailedError
+from imm_rl.errors import InvalidInputError, RunFailedError
 from imm_rl.language import lm_training
+from imm_rl.language.corpus import Corpus
 from imm_rl.language.lm_evaluation import perplexity
+from imm_rl.language.lm_settings import LMSettings
 from imm_rl.language.lm_training import LMTrainer, Record
+from imm_rl.language.ngram import KneserNey
 
 Trainers = Callable[..., LMTrainer]
+Settings = Callable[..., LMSettings]
 
 UPDATES = 10
 """Of an epoch: (402 − 1) // 4 words of a stream in pieces of 10."""
@@ -216,7 +220,7 @@ def test_the_term_sets_in_once_the_perplexity_is_low_enough(trainer: Trainers) -
 def test_the_term_never_sets_in_where_its_rule_is_not_met(trainer: Trainers) -> None:
     one = trained(trainer("batch", start="ppl:1"))
     assert same(parameters(one), parameters(trained(trainer("none"))))
-    assert one.notes == []
+    assert one.notes == ["the term never set in: ppl:1 was not reached"]
     assert not one.started
 
 
@@ -380,3 +384,41 @@ def test_the_sixth_loss_that_is_no_number_fails_the_run(trainer: Trainers) -> No
     assert one.recoveries == 6
     assert len(one.notes) == lm_training.MOST_RECOVERIES
     assert one.learning_rate == 5.0 * 0.5**5
+
+
+# --- arguments ----------------------------------------------------------------------------------
+
+
+def test_trainer_takes_imm_for_batch_and_texts_of_schedules(
+    tiny_corpus: Corpus, tiny_settings: Settings, tiny_ngram: KneserNey
+) -> None:
+    one = LMTrainer(tiny_corpus, tiny_settings(), "imm", "linear:1->0@0.5", tiny_ngram)
+    assert (one.method, one.schedule.text) == ("batch", "linear:1->0@0.5")
+
+
+def test_trainer_without_a_term_logs_the_distance_where_it_is_given_an_ngram_model(
+    tiny_corpus: Corpus, tiny_settings: Settings, tiny_ngram: KneserNey
+) -> None:
+    with_ngram = trained(LMTrainer(tiny_corpus, tiny_settings(), "none", 0.0, tiny_ngram, seed=3))
+    alone = trained(LMTrainer(tiny_corpus, tiny_settings(), "none", 0.0, seed=3))
+    assert same(parameters(with_ngram), parameters(alone))
+    assert with_ngram.records[0]["imm/kl"] > 0.0
+    assert "imm/kl" not in alone.records[0]
+
+
+def test_trainer_refuses_what_does_not_fit(
+    tiny_corpus: Corpus, tiny_settings: Settings, tiny_ngram: KneserNey
+) -> None:
+    settings = tiny_settings()
+    with pytest.raises(InvalidInputError, match="Did you mean 'batch'"):
+        LMTrainer(tiny_corpus, settings, "bach", 0.5, tiny_ngram)
+    with pytest.raises(InvalidInputError, match="ngram must be an n-gram model for the method"):
+        LMTrainer(tiny_corpus, settings, "batch", 0.5)
+    with pytest.raises(InvalidInputError, match="λ schedule must"):
+        LMTrainer(tiny_corpus, settings, "batch", "much", tiny_ngram)
+    trigram = KneserNey(3).fit(tiny_corpus.train, vocab_size=8)
+    with pytest.raises(InvalidInputError, match="be of order 2 and 8 words"):
+        LMTrainer(tiny_corpus, settings, "batch", 0.5, trigram)
+    larger = KneserNey(2).fit(tiny_corpus.train, vocab_size=9)
+    with pytest.raises(InvalidInputError, match="received 'order 2 and 9 words'"):
+        LMTrainer(tiny_corpus, settings, "none", 0.0, larger)

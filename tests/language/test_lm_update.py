@@ -206,7 +206,7 @@ def test_means_of_an_epoch_are_hand_values() -> None:
             "imm/kl": 0.2,
             "imm/agreement": 0.4,
             "imm/loss": 2.5,
-            "imm/lambda": 0.25,
+            "imm/lambda": 0.5,
         }
     )
     assert EpochSums().means() == {}

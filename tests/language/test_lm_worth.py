@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from imm_rl.language import lm_worth
 from imm_rl.language.corpus import Corpus
 from imm_rl.language.histories import Contexts
-from imm_rl.language.lm_evaluation import induced_table, perplexity
+from imm_rl.language.lm_evaluation import induced_probs, perplexity
 from imm_rl.language.lm_settings import LMSettings
 from imm_rl.language.lm_worth import induced_perplexity, worth
 from imm_rl.language.lstm import LSTMModel, build
@@ -32,7 +31,9 @@ def with_valid(corpus: Corpus, valid: list[int]) -> Corpus:
 def slow(model: LSTMModel, corpus: Corpus, ngram: KneserNey) -> float:
     """The induced model's, the n-gram model's where the training text lacks the context."""
     contexts = Contexts.of(torch.from_numpy(corpus.train), ngram.order)
-    table = induced_table(model, contexts, streams=3, unroll=10).double().numpy()
+    n_contexts = len(contexts.words)
+    pairs = torch.arange(n_contexts).repeat_interleave(8), torch.arange(8).repeat(n_contexts)
+    table = induced_probs(model, contexts, *pairs, streams=3, unroll=10).view(-1, 8).numpy()
     rows = {tuple(words): row for words, row in zip(contexts.words.tolist(), table, strict=True)}
     total, length = 0.0, ngram.order - 1
     for end in range(length, len(corpus.valid)):
@@ -76,21 +77,3 @@ def test_induced_perplexity_leaves_contexts_that_training_lacks_to_the_ngram(
     ngram = KneserNey(order).fit(corpus.train, vocab_size=8)
     found = induced_perplexity(model, corpus, ngram, streams=3, unroll=10)
     assert found == pytest.approx(slow(model, corpus, ngram), rel=1e-5)
-
-
-def test_induced_perplexity_is_left_out_where_its_table_would_be_too_large(
-    model: LSTMModel,
-    tiny_corpus: Corpus,
-    tiny_ngram: KneserNey,
-    tiny_settings: Settings,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    cells = 7 * 8
-    monkeypatch.setattr(lm_worth, "MOST_CELLS", cells)
-    assert "induced_valid_perplexity" in worth(
-        model, tiny_corpus, tiny_ngram, settings=tiny_settings()
-    )
-    monkeypatch.setattr(lm_worth, "MOST_CELLS", cells - 1)
-    assert "induced_valid_perplexity" not in worth(
-        model, tiny_corpus, tiny_ngram, settings=tiny_settings()
-    )
