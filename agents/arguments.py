@@ -6,8 +6,6 @@ import os
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-import torch
-
 from imm_rl.agents.defaults import DEFAULT_LAMBDA
 from imm_rl.agents.methods import METHODS, check_schedule, is_zero
 from imm_rl.agents.restricted.asking import is_view_policy
@@ -17,7 +15,7 @@ from imm_rl.agents.settings import ReinforceSettings, is_whole
 from imm_rl.agents.solvers.mdp import endless_state
 from imm_rl.envs.pair import EnvPair
 from imm_rl.envs.registry import tabular
-from imm_rl.errors import InvalidInputError, invalid, unknown_name
+from imm_rl.errors import InvalidInputError, invalid
 from imm_rl.schedules import Schedule, parse
 
 if TYPE_CHECKING:
@@ -125,18 +123,3 @@ def checked_horizon(pair: EnvPair, gamma: float, *, bootstraps: bool) -> None:
             "go on for ever, so the values that bootstrap goes on with have no bound. Set gamma below "
             "1 or bootstrap to false."
         )
-
-
-def torch_device(name: str | torch.device) -> torch.device:
-    """The device that `auto`, `cpu` or `cuda` means on this machine."""
-    if isinstance(name, torch.device):
-        name = name.type
-    if name not in ("auto", "cpu", "cuda"):
-        raise unknown_name("device", name, ("auto", "cpu", "cuda"))
-    if name == "cuda" and not torch.cuda.is_available():
-        raise InvalidInputError(
-            "device 'cuda' was asked for, and PyTorch finds no CUDA device here. Use 'cpu' or 'auto'."
-        )
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)

@@ -32,7 +32,6 @@ from imm_rl.agents.arguments import (
     checked_seeds,
     checked_settings,
     checked_weights,
-    torch_device,
 )
 from imm_rl.agents.contexts import ContextSource
 from imm_rl.agents.evaluation import Evaluator, Played
@@ -45,6 +44,7 @@ from imm_rl.agents.settings import ReinforceSettings, checked_count, checked_ind
 from imm_rl.agents.state_policy import StatePolicy
 from imm_rl.agents.streams import SeedStreams, generator
 from imm_rl.agents.warm_start import clone, demonstrations
+from imm_rl.device import torch_device
 from imm_rl.envs.model import FloatArray
 from imm_rl.envs.pair import EnvPair
 from imm_rl.errors import RunFailedError

@@ -80,6 +80,34 @@ class RunFolder:
         return cls(parent / f"{stem}-{number}")
 
     @classmethod
+    def ensure(cls, path: str | Path, files: Mapping[str, str]) -> RunFolder:
+        """The folder at a path, made with `files` in it where it is not there yet; whole or not at all.
+
+        Args:
+            path: Of the folder; its parents are made too.
+            files: File name -> text.
+
+        Raises:
+            InvalidInputError: It cannot be written.
+        """
+        folder = Path(path)
+        staged = folder.parent / f".{folder.name}.{secrets.token_hex(8)}"
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            if not folder.exists():
+                staged.mkdir()
+                for file, text in files.items():
+                    write_text(staged / file, text)
+                _renamed(staged, folder)
+        except OSError as error:
+            raise InvalidInputError(
+                f"cannot write the folder {folder}: {error.strerror or error}."
+            ) from None
+        finally:
+            shutil.rmtree(staged, ignore_errors=True)  # gone already where it was renamed
+        return cls(folder)
+
+    @classmethod
     def open(cls, path: str | Path) -> RunFolder:
         """The run folder at a path.
 

@@ -48,6 +48,14 @@ def mean_ci95(values: npt.ArrayLike) -> tuple[float, float, float]:
     return mean, mean - half, mean + half
 
 
+def finite_mean_ci95(values: npt.ArrayLike) -> tuple[float, float, float]:
+    """As `mean_ci95`; three NaN where a value is missing or not finite, as of a run that diverged."""
+    array = np.asarray(values, dtype=np.float64).ravel()
+    if array.size == 0 or not np.isfinite(array).all():
+        return math.nan, math.nan, math.nan
+    return mean_ci95(array)
+
+
 def iqm(values: npt.ArrayLike) -> FloatArray:
     """Interquartile mean over the last axis: the mean without the lowest and the highest quarter.
 

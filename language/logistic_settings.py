@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 import torch
 
+from imm_rl.device import torch_device
 from imm_rl.errors import InvalidInputError, invalid, unknown_name
-from imm_rl.language.device import torch_device
 from imm_rl.language.restricted_classifier import Kind, kind_of
 from imm_rl.schedules import Constant, Ratio, parse
 

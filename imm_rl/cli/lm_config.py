@@ -205,6 +205,11 @@ def _checked_lambda(given: Any, method: str, preset: str) -> str:
     if given is None:
         return "0" if method == "none" else DEFAULT_LAMBDA[preset]
     schedule = parse(given)
+    if schedule.text == "paper":
+        raise InvalidInputError(
+            "lambda 'paper' is the rule of the paper's agents. Language models take a number or another "
+            "schedule; --preset paper has the paper's weight."
+        )
     if method == "none" and schedule.text != "0":
         raise InvalidInputError(
             f"lambda is {schedule.text}, and the method 'none' has no term to weigh. Leave it out, or "

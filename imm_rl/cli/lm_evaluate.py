@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     """Evaluates every seed, prints a table."""
     from imm_rl.cli.console import Console, interval, number, table
     from imm_rl.cli.lm_models import model_files, seed_text
-    from imm_rl.language.device import torch_device
+    from imm_rl.device import torch_device
     from imm_rl.language.lm_checkpoint import load_model
     from imm_rl.language.lm_settings import LMSettings
     from imm_rl.language.lm_worth import worth
@@ -85,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _corpus(spec: str | None, found: TrainedModel, path: Any) -> Corpus:
     """The corpus to evaluate on, in the model's words."""
-    from imm_rl.cli.lm_run import corpus_of_run
+    from imm_rl.cli.lm_folder import corpus_of_run
     from imm_rl.language.corpus import load_corpus
 
     if spec is not None:

@@ -61,7 +61,12 @@ def run(args: argparse.Namespace) -> int:
     if seed is None:
         seed = secrets.randbelow(1_000_000)
         print(f"seed {seed}", file=sys.stderr)
-    prompt = split(args.prompt)
+    # Words as they are where the model has them; else split as the embedded text is.
+    prompt = [
+        part
+        for word in args.prompt.split()
+        for part in ([word] if word in found.vocabulary else split(word))
+    ]
     unknown = sorted({word for word in prompt if word not in found.vocabulary})
     if unknown:
         print(f"unknown to the model, taken for <unk>: {', '.join(unknown)}", file=sys.stderr)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from imm_rl.cli.console import interval, number, table
-from imm_rl.statistics import mean_ci95
+from imm_rl.statistics import finite_mean_ci95
 
 if TYPE_CHECKING:
     from imm_rl.cli.lm_config import LMConfig
@@ -51,10 +52,9 @@ def summary_of(config: LMConfig, corpus: Corpus, seeds: Sequence[dict[str, Any]]
     """The summary of all seeds."""
     measured = {}
     for name in MEASURES:
-        values = [seed[name] for seed in seeds if seed.get(name) is not None]
-        if values:
-            mean, *ends = mean_ci95(values)
-            measured[name] = {"mean": mean, "ci95": ends, "per_seed": values}
+        values = [seed[name] for seed in seeds]
+        mean, *ends = finite_mean_ci95(values)
+        measured[name] = {"mean": mean, "ci95": ends, "per_seed": values}
     ngram = {key: seeds[0][key] for key in seeds[0] if key.startswith("ngram_")}
     return {
         "corpus": corpus.name,
@@ -78,11 +78,13 @@ def report(summary: dict[str, Any]) -> str:
     rows = [["", "mean", "95 % interval"]]
     for name, title in TITLES.items():
         if name in summary:
-            found = summary[name]
-            rows.append([title, number(found["mean"]), interval(found["ci95"])])
+            mean, ends = summary[name]["mean"], summary[name]["ci95"]
+            # JSON has null for what is not finite, as of a run that diverged.
+            rows.append([title, number(math.nan if mean is None else mean), interval(ends)])
     for part, title in (("valid", "validation"), ("test", "test")):
         if f"ngram_{part}_perplexity" in summary:
-            value = number(summary[f"ngram_{part}_perplexity"])
+            found = summary[f"ngram_{part}_perplexity"]
+            value = number(math.nan if found is None else found)
             rows.append([f"Kneser-Ney model of order {summary['ngram_order']}, {title}", value, ""])
     few = len(summary["seeds"]) < 2
     note = "one seed: no interval" if few else f"intervals over {len(summary['seeds'])} seeds"

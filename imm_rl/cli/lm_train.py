@@ -56,8 +56,8 @@ def run(args: argparse.Namespace) -> int:
     _refuse_conflicts(args)
 
     from imm_rl.cli.console import Console
-    from imm_rl.cli.lm_run import check_corpus, new_folder, plan, run_corpus
-    from imm_rl.language.device import torch_device
+    from imm_rl.cli.lm_folder import check_corpus, new_folder, plan, run_corpus
+    from imm_rl.device import torch_device
 
     console = Console(json_only=args.json, quiet=args.quiet)
     if args.resume is not None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 
 from imm_rl.cli import reproduce_figure_1, reproduce_grid, reproduce_language
-from imm_rl.cli.reproduce_job import Job
+from imm_rl.cli.reproduce_job import Job, StoppedError
 from imm_rl.errors import InvalidInputError, invalid
 
 FAMILIES = (reproduce_figure_1.FAMILY, reproduce_grid.FAMILY, reproduce_language.FAMILY)
@@ -42,11 +42,16 @@ def run(args: argparse.Namespace) -> int:
     if getattr(args, "seed", None) is not None and args.seed < 0:
         raise invalid("--seed", "be ≥ 0", args.seed)
 
-    from imm_rl.agents.arguments import torch_device
+    from imm_rl.device import torch_device
 
     job = Job(args, torch_device(args.device).type)
     family = next(f for f in FAMILIES if args.experiment in f.experiments)
-    print("\n".join(f"wrote {file}" for file in family.run(job)))
+    try:
+        files = family.run(job)
+    except StoppedError as stopped:
+        print(stopped)
+        return 130
+    print("\n".join(f"wrote {file}" for file in files))
     return 0
 
 

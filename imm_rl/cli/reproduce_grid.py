@@ -10,8 +10,6 @@ from pathlib import Path
 from imm_rl.cli.reproduce_job import Family, Job
 from imm_rl.files import write_text
 
-PUBLISHED = Path("../shared/data/paper_rl_curves.csv")
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options of this family."""
@@ -19,8 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--published",
         metavar="CSV",
-        help="published means, with columns curve, epochs, mean, sd, runs "
-        f"(default: {PUBLISHED}, where there is one)",
+        help="published means, with columns curve, epochs, mean, sd, runs, to be set beside ours",
     )
 
 
@@ -28,9 +25,8 @@ def run(job: Job) -> Sequence[Path]:
     """Computes, writes three files, says what came out."""
     from imm_rl.cli import paper_report as report
 
-    args, published = job.args, {}
-    if args.experiment == "figure-2" and (args.published or PUBLISHED.is_file()):
-        published = report.read_published(args.published or PUBLISHED)
+    args = job.args
+    published = {} if args.published is None else report.read_published(args.published)
     out = job.folder()
 
     from imm_rl.agents import paper

@@ -11,6 +11,10 @@ from typing import Any, NamedTuple
 from imm_rl.errors import InvalidInputError
 
 
+class StoppedError(Exception):
+    """The experiment was stopped by Ctrl-C; its text says how to go on."""
+
+
 class Job(NamedTuple):
     """One experiment that was asked for.
 

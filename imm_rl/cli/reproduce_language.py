@@ -8,8 +8,6 @@ their trainings.
 from __future__ import annotations
 
 import argparse
-import dataclasses
-import os
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,7 +15,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from imm_rl.cli.reproduce_job import Family, Job
-from imm_rl.errors import InvalidInputError, RunFailedError
+from imm_rl.errors import InvalidInputError
 from imm_rl.files import write_text
 
 if TYPE_CHECKING:
@@ -27,11 +25,14 @@ METHODS = ("none", "noising", "batch", "sampled")
 LAMBDAS: Mapping[str, Mapping[str, str]] = MappingProxyType(
     {
         "laptop": {"noising": "0.5", "batch": "0.5", "sampled": "0.5", "serialized": "0.5"},
-        "paper": {"noising": "0.2", "batch": "0.2", "sampled": "0.2", "serialized": "0.2"},
+        "paper": {"noising": "0.1", "batch": "0.1", "sampled": "0.1", "serialized": "0.1"},
     }
 )
 """λ by preset and method. `laptop`: the best of 0.25, 0.5 and 1 for `batch` and of 0.1, 0.25, 0.5 and 1 for
 `noising`, on `pydoc` with 30 epochs and seed 100, which no table has; `paper`: the authors'."""
+
+OWN_KEYS = ("corpus", "method", "lambda", "seeds", "preset", "device", "logdir")
+"""Keys of `imm-rl lm train` that a table's configuration file may not have."""
 
 OPTIONS: Mapping[str, Any] = MappingProxyType(
     {
@@ -65,15 +66,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(job: Job) -> Sequence[Path]:
     """Trains what is not there yet, and writes table, picture and note."""
     from imm_rl.cli import language_report as report
-    from imm_rl.cli.lm_run import run_corpus
+    from imm_rl.cli.language_trainings import held, train_all
+    from imm_rl.cli.lm_folder import check_corpus, run_corpus
 
     configs = _configs(job)
     corpus = run_corpus(configs[0])
+    for config in configs:
+        check_corpus(config, corpus)
     out = job.folder()
     places = [_place(out, config) for config in configs]
     for config, place in zip(configs, places, strict=True):
         _refuse_others(config, place)
-    _train_all(job, list(zip(configs, places, strict=True)))
+    command = shlex.join(getattr(job.args, "command_line", ["imm-rl", "reproduce"]))
+    with held(out):
+        train_all(configs, places, command, jobs=job.args.jobs, quiet=job.args.quiet)
     rows = [
         report.Row(c.method, c.imm_lambda, c.seeds[0], p.summary())
         for c, p in zip(configs, places, strict=True)
@@ -111,11 +117,11 @@ def _configs(job: Job) -> list[LMConfig]:
     values.count("--jobs", args.jobs)
     preset_values(args.preset)
     file = {} if args.config is None else read_yaml(args.config)
-    refused = [key for key in ("corpus", "method", "lambda", "seeds", "preset") if key in file]
+    refused = [key for key in OWN_KEYS if key in file]
     if refused:
         raise InvalidInputError(
-            f"{args.config} sets {refused[0]}, which the table sets itself: there are options for it, "
-            "and each method has a λ of its own."
+            f"{args.config} sets {refused[0]}, which the table sets itself: by an option, or, as λ, for "
+            "each method its own."
         )
     methods = [checked_method(name.strip()) for name in args.methods.split(",")]
     if len(set(methods)) < len(methods):
@@ -149,60 +155,6 @@ def _refuse_others(config: LMConfig, place: Any) -> None:
             f"{place.path} holds a run of other settings: {other[0]} is {found.get(other[0])!r} there "
             f"and {mine.get(other[0])!r} now. Give --out another folder."
         )
-
-
-def _train_all(job: Job, tasks: Sequence[tuple[LMConfig, Any]]) -> None:
-    """Trains, `--jobs` at a time, what is not finished."""
-    left = [(config, place) for config, place in tasks if not place.finished]
-    command = shlex.join(getattr(job.args, "command_line", ["imm-rl", "reproduce"]))
-    threads = max(1, (os.cpu_count() or 1) // job.args.jobs) if job.args.jobs > 1 else 0
-    if job.args.jobs == 1 or len(left) < 2:
-        results = [_trained(c, p.path, command, threads, job.args.quiet) for c, p in left]
-    else:
-        from concurrent.futures import ProcessPoolExecutor
-        from multiprocessing import get_context
-
-        with ProcessPoolExecutor(job.args.jobs, get_context("spawn"), _end_with_parent) as pool:
-            waiting = [
-                pool.submit(_trained, c, p.path, command, threads, job.args.quiet) for c, p in left
-            ]
-            results = [future.result() for future in waiting]
-    if not all(results):
-        raise RunFailedError(f"stopped; go on with: {command}")
-
-
-def _end_with_parent() -> None:
-    """Ends a worker whose parent was killed: it would train on beside the command's repetition."""
-    import threading
-    from multiprocessing import parent_process
-
-    parent = parent_process()
-
-    def wait() -> None:
-        if parent is not None:
-            parent.join()
-        os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()
-
-
-def _trained(config: LMConfig, path: Path, command: str, threads: int, quiet: bool) -> bool:
-    """One training in its folder; whether it came to its end. Runs in a process of its own."""
-    import torch
-
-    from imm_rl.cli.console import Console
-    from imm_rl.cli.lm_run import run_corpus, run_files, trained
-    from imm_rl.runs import RunFolder
-
-    if threads:
-        torch.set_num_threads(threads)
-    path.mkdir(parents=True, exist_ok=True)
-    if not (path / "config.yaml").is_file():
-        for name, text in run_files(config, run_corpus(config), command).items():
-            write_text(path / name, text)
-    console = Console(quiet=quiet)
-    console.note(f"{config.method}, seed {config.seeds[0]}: {path}")
-    return trained(dataclasses.replace(config), RunFolder(path), Console(quiet=True)) is not None
 
 
 FAMILY = Family(

@@ -176,7 +176,7 @@ def resolve(
     )
     checks.refuse_misfits(agent, pair, restricted, settings, temperature)
 
-    from imm_rl.agents.arguments import torch_device  # last: imports torch
+    from imm_rl.device import torch_device  # last: imports torch
 
     torch_device(device)
     config = TrainConfig(

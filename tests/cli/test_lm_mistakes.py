@@ -207,7 +207,7 @@ def test_options_are_checked_before_any_text_is_read(
     def read(*args: object, **options: object) -> None:
         raise AssertionError("read")
 
-    monkeypatch.setattr("imm_rl.cli.lm_run.load_corpus", read)
+    monkeypatch.setattr("imm_rl.cli.lm_folder.load_corpus", read)
     for words in (["--epochs", "0"], ["--lambda", "x"], ["--logdir", "file"], ["--device", "gpu"]):
         assert imm_rl_command("lm", "train", *words).code == 2
     assert imm_rl_command("lm", "train", "--print-config").code == 0

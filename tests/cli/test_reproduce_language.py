@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +16,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from imm_rl.cli import language_report as report
+from imm_rl.cli.language_trainings import held
+from imm_rl.language.lm_settings import LMSettings
 from imm_rl.runs import RunFolder
 
 WORDS = ["sun", "rain", "wind", "is", "was", "cold", "warm", "here"]
@@ -118,6 +127,7 @@ def test_table_1_refuses(more: list[str], message: str, imm_rl_command: Callable
     ("text", "message"),
     [
         ("method: none", "sets method, which the table sets itself"),
+        ("device: cuda", "sets device, which the table sets itself"),
         ("epoch: 3", "Did you mean 'epochs'?"),
         ("epochs: many", "epochs must be"),
     ],
@@ -141,3 +151,88 @@ def test_table_1_refuses_a_folder_with_trainings_of_other_settings(
     outcome = imm_rl_command(*table("table-1", *few))
     assert outcome.code == 2
     assert "epochs is 2 there and 3 now" in outcome.err
+
+
+SLOW = "epochs: 400\nhidden_size: 8\nbatch_size: 4\nunroll: 8\nk: 3\n"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_ctrl_c_stops_a_table_and_the_same_command_goes_on(jobs: str) -> None:
+    Path("small.yaml").write_text(SLOW)
+    words = table("table-1", "--seeds", "0-1", "--jobs", jobs)
+    start = "import sys; from imm_rl.cli import main; sys.exit(main(sys.argv[1:]))"
+    command = [sys.executable, "-c", start, *words]
+    started = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    first = Path("made/runs/none-seed-0/checkpoints/latest.npz")
+    ends = time.monotonic() + 120
+    while not first.is_file() and started.poll() is None and time.monotonic() < ends:
+        time.sleep(0.05)
+    os.killpg(started.pid, signal.SIGINT)  # as a terminal does: the whole group gets it
+    out, err = started.communicate(timeout=60)
+    assert (started.returncode, err) == (130, "")
+    assert "stopped; go on with: imm-rl reproduce table-1 --out made" in out
+    made = sorted(path.name for path in Path("made/runs").iterdir())
+    assert made == (["none-seed-0"] if jobs == "1" else ["noising-seed-0", "none-seed-0"])
+    before = float(load_records(first)[-1]["epoch"])
+    assert 0 < before < 400
+
+
+def load_records(checkpoint: Path) -> list[dict[str, float]]:
+    with np.load(checkpoint) as state:
+        found: list[dict[str, float]] = json.loads(str(state["records"]))
+    return found
+
+
+def test_a_folder_that_another_command_works_in_is_refused(
+    imm_rl_command: Callable[..., Any],
+) -> None:
+    Path("made").mkdir()
+    with held(Path("made")):
+        outcome = imm_rl_command(*table("table-1"))
+    assert outcome.code == 2
+    assert "another command is at work in made" in outcome.err
+
+
+def test_texts_that_are_too_short_are_refused_before_a_folder_is_made(
+    imm_rl_command: Callable[..., Any],
+) -> None:
+    Path("text/train.txt").write_text("sun rain")
+    outcome = imm_rl_command(*table("table-1"))
+    assert outcome.code == 2
+    assert "batch_size 4 needs at least 5" in outcome.err
+    assert not Path("made").exists()
+
+
+def summary_of(perplexity: float | None, curve: list[float | None]) -> dict[str, Any]:
+    mean = {"mean": perplexity, "ci95": [None, None]}
+    return {
+        "valid_perplexity": mean,
+        "test_perplexity": mean,
+        "induced_valid_perplexity": mean,
+        "ngram_order": 2,
+        "ngram_valid_perplexity": 9.0,
+        "ngram_test_perplexity": 9.5,
+        "wall_seconds": 1.0,
+        "words": 100,
+        "notes": [],
+        "curves": {"0": {"words": [1, 2, 3], "valid_perplexity": curve}},
+    }
+
+
+def test_a_run_that_diverged_is_told_and_drawn() -> None:
+    rows = [
+        report.Row("none", "0", 0, summary_of(8.0, [10.0, None, 8.0])),
+        report.Row("none", "0", 1, summary_of(8.5, [10.0, 9.0, 8.5])),
+        report.Row("batch", "0.5", 0, summary_of(None, [None, None, None])),
+        report.Row("batch", "0.5", 1, summary_of(7.0, [9.0, 8.0, 7.0])),
+    ]
+    note = report.note(rows, "", LMSettings(), bigram=False)
+    assert "| none |  | 8.250 [5.073, 11.43] |" in note
+    assert "- IMM, in-batch − none: - (by seed: +nan, -1.50)" in note
+    assert "| IMM, in-batch | 0.5 | - | - | 0, 1 |" in note
+    assert report.to_text(rows).splitlines()[3] == "batch,0.5,0,,,,1,100"
+    report.picture(Path("drawn.png"), rows, bigram=False)
+    assert Path("drawn.png").read_bytes().startswith(b"\x89PNG")

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from imm_rl.device import torch_device
 from imm_rl.errors import InvalidInputError
-from imm_rl.language.device import torch_device
 
 
 @pytest.mark.parametrize("found", [False, True])
@@ -18,7 +18,7 @@ def test_torch_device_is_the_gpu_where_there_is_one(
 
 def test_torch_device_refuses_what_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(InvalidInputError, match="received 'cuda'. Use 'cpu' or 'auto'"):
+    with pytest.raises(InvalidInputError, match="finds no CUDA device here. Use 'cpu' or 'auto'"):
         torch_device("cuda")
     with pytest.raises(InvalidInputError, match="unknown device 'gpu'.*Known: auto, cpu, cuda"):
         torch_device("gpu")

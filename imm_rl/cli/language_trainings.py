@@ -1,0 +1,146 @@
+"""The trainings of a language table: some at a time, stopped by Ctrl-C, taken up by the same command.
+
+`reproduce_language` calls `train_all`. With several jobs each training runs in a process of its own; a
+Ctrl-C reaches them through an event, so that each saves its state first.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from imm_rl.cli.reproduce_job import StoppedError
+from imm_rl.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from imm_rl.cli.lm_config import LMConfig
+    from imm_rl.runs import RunFolder
+
+_in_worker: dict[str, Any] = {}
+"""In a worker: `stop`, the event that its parent sets on Ctrl-C."""
+
+
+@contextlib.contextmanager
+def held(out: Path) -> Iterator[None]:
+    """Keeps other commands out of a table's folder.
+
+    Raises:
+        InvalidInputError: Another one is at work there.
+    """
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(out / ".lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise InvalidInputError(
+            f"another command is at work in {out}. Wait for it, or give --out another folder."
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def train_all(
+    configs: Sequence[LMConfig],
+    places: Sequence[RunFolder],
+    command: str,
+    *,
+    jobs: int,
+    quiet: bool,
+) -> None:
+    """Trains what is not finished, each in its place.
+
+    Args:
+        configs: One a training.
+        places: Their run folders; made where they are not there yet.
+        command: What the user typed.
+        jobs: Trainings at a time.
+        quiet: No line for each training.
+
+    Raises:
+        StoppedError: By Ctrl-C; all states are saved.
+        RunFailedError: A training failed.
+    """
+    left = [(c, p.path) for c, p in zip(configs, places, strict=True) if not p.finished]
+    if jobs == 1 or len(left) < 2:
+        complete = all(_trained(config, path, command, 0, quiet) for config, path in left)
+    else:
+        complete = _side_by_side(left, command, jobs, quiet)
+    if not complete:
+        raise StoppedError(f"stopped; go on with: {command}")
+
+
+def _side_by_side(
+    left: Sequence[tuple[LMConfig, Path]], command: str, jobs: int, quiet: bool
+) -> bool:
+    """Whether all came to their end; the first failure stops the others and is raised."""
+    from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
+    from multiprocessing import get_context
+
+    from imm_rl.cli.interrupt import stop_on_interrupt
+
+    context = get_context("spawn")
+    stop = context.Event()
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    with (
+        stop_on_interrupt() as asked,
+        ProcessPoolExecutor(jobs, context, _start_worker, (stop,)) as pool,
+    ):
+        futures = [pool.submit(_trained, c, p, command, threads, quiet) for c, p in left]
+        failed = False
+        while not (asked.is_set() or failed):
+            done, others = wait(futures, timeout=0.2, return_when=FIRST_EXCEPTION)
+            failed = any(future.exception() is not None for future in done)
+            if not others:
+                break
+        if asked.is_set() or failed:
+            stop.set()  # those that train save their state
+            pool.shutdown(wait=True, cancel_futures=True)
+        ended = [future for future in futures if not future.cancelled()]
+        return all([future.result() for future in ended]) and len(ended) == len(futures)
+
+
+def _start_worker(stop: Any) -> None:
+    """Leaves Ctrl-C to the parent, and ends where the parent was killed.
+
+    A worker without a parent would train on beside the command's repetition.
+    """
+    from multiprocessing import parent_process
+
+    _in_worker["stop"] = stop
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = parent_process()
+
+    def wait() -> None:
+        if parent is not None:
+            parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def _trained(config: LMConfig, path: Path, command: str, threads: int, quiet: bool) -> bool:
+    """One training in its folder; whether it came to its end."""
+    import torch
+
+    from imm_rl.cli.console import Console
+    from imm_rl.cli.lm_folder import run_corpus, run_files
+    from imm_rl.cli.lm_run import trained
+    from imm_rl.runs import RunFolder
+
+    stop = _in_worker.get("stop")
+    stopped: Callable[[], bool] | None = None if stop is None else stop.is_set
+    if stopped is not None and stopped():
+        return False
+    if threads:
+        torch.set_num_threads(threads)
+    folder = RunFolder.ensure(path, run_files(config, run_corpus(config), command))
+    Console(quiet=quiet).note(f"{config.method}, seed {config.seeds[0]}: {path}")
+    return trained(config, folder, Console(quiet=True), stopped) is not None
