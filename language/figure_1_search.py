@@ -45,7 +45,10 @@ class Rule(NamedTuple):
         return min(max(self.intercept - self.slope * math.log(rows), 0.0), LARGEST)
 
 
-# Found by `imm-rl reproduce figure-1 --part search --out figures` (300 runs of seed 1).
+CHOSEN_ON = 1
+"""The seed of the runs that `RULES` were found on: nothing else is to be judged by these."""
+
+# Found by `ratio_search(300, CHOSEN_ON)`.
 RULES: Mapping[str, Rule] = MappingProxyType(
     {
         "none": Rule(0.0, 0.0),
@@ -105,7 +108,7 @@ class Search(NamedTuple):
 @one_thread()
 def ratio_search(
     runs: int = 300,
-    seed: int = 1,
+    seed: int = CHOSEN_ON,
     device: torch.device | str = "cpu",
     progress: Progress | None = None,
     *,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from imm_rl.cli.reproduce_job import Family, Job
+from imm_rl.errors import invalid
 from imm_rl.files import write_text
 
 PARTS = ("figure", "search", "fixed-lambda", "qualities", "induced")
@@ -28,8 +29,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(job: Job) -> Sequence[Path]:
     """Computes the parts asked for one after another, writes each, then the note on all of them."""
     from imm_rl.cli import figure_1_report as report
+    from imm_rl.language.figure_1_search import CHOSEN_ON
 
-    args, out = job.args, job.folder()
+    args = job.args
+    if args.seed == CHOSEN_ON:
+        remedy = (
+            "The built-in weights were chosen on its runs, and nothing is to be judged by those"
+        )
+        raise invalid("--seed", f"not be {CHOSEN_ON}", args.seed, remedy)
+    out = job.folder()
     files, sections, seconds = [], [], {}
     for part in PARTS if args.part == "all" else (args.part,):
         start = time.perf_counter()
@@ -53,8 +61,8 @@ def _computed(part: str, job: Job) -> Any:
     if part == "figure":
         return figure_1.figure_1(runs, seed=seed, device=device, progress=progress)
     if part == "search":
-        # Weights are not chosen on the runs that they are judged by.
-        return figure_1_search.ratio_search(runs, seed=seed + 1, device=device, progress=progress)
+        # Neither the figure's runs nor those that the built-in rules were chosen on.
+        return figure_1_search.ratio_search(runs, seed=seed + 2, device=device, progress=progress)
     if part == "fixed-lambda":
         return figure_1.fixed_lambda(runs, seed=seed, device=device, progress=progress)
     if part == "qualities":
@@ -70,7 +78,7 @@ def _about(job: Job, seconds: dict[str, float]) -> str:
     if args.part != "all":
         command += f" --part {args.part}"
     times = ", ".join(f"{part} {spent:.1f} s" for part, spent in seconds.items())
-    searched = f"{args.seed + 1} for the search" if "search" in seconds else ""
+    searched = f"{args.seed + 2} for the search" if "search" in seconds else ""
     others = str(args.seed) if set(seconds) - {"search"} else ""
     seeds = ", ".join(filter(None, (others, searched)))
     where = "one thread of the CPU" if job.device == "cpu" else job.device

@@ -62,7 +62,7 @@ def test_reproduce_figure_1_writes_every_part(imm_rl_command: Callable[..., Any]
     assert [row["runs"] for row in rows("figure-1-fixed-lambda.csv")] == ["3", "2"] * 3
     note = Path("made/figure-1.md").read_text(encoding="utf-8")
     assert "`imm-rl reproduce figure-1 --out made --runs 3 --seed 0`" in note
-    assert "points of seed 0, 1 for the search" in note
+    assert "points of seed 0, 2 for the search" in note
     assert note.count("\n## ") == len(PARTS) + 1
     assert "What differs from the paper" in note
     assert all(f"({path.name})" in note for path in Path("made").glob("*.png"))
@@ -86,7 +86,7 @@ def test_reproduce_figure_1_makes_a_part_alone(
     assert (f"{stem}.png" in made) == (part != "fixed-lambda")
     note = Path(f"made/{stem}.md").read_text(encoding="utf-8")
     assert f"--seed 7 --part {part}`" in note
-    assert ("points of seed 8 for the search;" if part == "search" else "points of seed 7;") in note
+    assert ("points of seed 9 for the search;" if part == "search" else "points of seed 7;") in note
 
 
 def test_reproduce_figure_1_has_equal_numbers_for_equal_seeds(
@@ -104,6 +104,7 @@ def test_reproduce_figure_1_has_equal_numbers_for_equal_seeds(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (["figure-1", "--out", "x", "--seed", "1"], "--seed must not be 1"),
         (["figure-1", "--out", "x", "--part", "serach"], "Did you mean 'search'?"),
         (["figure-1", "--out", "x", "--runs", "1"], "--runs must be at least 2"),
         (["figure-1", "--out", "x", "--published", "a.csv"], "--published belongs to figure-2;"),
