@@ -227,3 +227,23 @@ def test_other_files_are_no_models(imm_rl_command: Command, tmp_path: Path, seve
             assert outcome.err.startswith(f"imm-rl lm {command}: error: ")
             assert outcome.err.count("\n") == 1
             assert message in outcome.err
+
+
+def test_generate_takes_words_as_the_model_has_them_and_else_as_the_embedded_text_has_them(
+    imm_rl_command: Command, tmp_path: Path
+) -> None:
+    text = tmp_path / "cased"
+    text.mkdir()
+    for part in ("train", "valid", "test"):
+        line = "The Robert went in 1987 to town , not in N"
+        (text / f"{part}.txt").write_text("\n".join([line] * 4))
+    tiny = ("--hidden-size", "8", "--epochs", "1", "--batch-size", "2", "--quiet", "--seeds", "0")
+    logdir = ("--logdir", tmp_path / "runs")
+    assert imm_rl_command("lm", "train", "--corpus", text, *tiny, *logdir).code == 0
+    prompt = "The Robert went, In 1987 or 1988"
+    outcome = imm_rl_command(
+        *("lm", "generate", "--prompt", prompt, "--words", "1", "--seed", "0"), *logdir
+    )
+    # 1987 is known as it stands; 1988 becomes the number sign that the text happens to have.
+    assert outcome.err == "unknown to the model, taken for <unk>: or\n"
+    assert outcome.out.startswith("The Robert went, in 1987 or N")

@@ -57,6 +57,9 @@ TRAIN = [
         "the validation text has 3 words, and order 4 needs at least as many",
     ),
     ("--method bach", "unknown method 'bach'. Did you mean 'batch'?"),
+    ("--lambda paper", "lambda 'paper' is the rule of the paper's agents"),
+    ("--start epoch:40", "start must come before the end, epoch:"),
+    ("--method sampled --every 1 --between none", "between is of no use where every update draws"),
     ("--preset papr", "unknown preset 'papr'. Did you mean 'paper'?"),
     ("--model transformer", "unknown model 'transformer'"),
     ("--optimizer adm", "unknown optimizer 'adm'. Did you mean 'adam'?"),
@@ -187,9 +190,7 @@ def test_a_cuda_device_that_is_not_there_is_one_clear_line(
     outcome = imm_rl_command("lm", command, "--corpus", "text", "--device", "cuda")
 
     assert outcome.code == 2
-    assert (
-        "device must be a device that PyTorch finds on this machine; received 'cuda'" in outcome.err
-    )
+    assert "device 'cuda' was asked for, and PyTorch finds no CUDA device here" in outcome.err
     assert _files(folder) == before
 
 
