@@ -184,20 +184,20 @@ class _Grouped(torch.autograd.Function):
         terms = log_probs + shares.log().unsqueeze(-1) if weighted_items else log_probs
         # Each group's own largest term: one that is common to all could leave a group with zeros.
         shift = _finite(lowest.scatter_reduce_(0, index, terms, "amax"))
-        weighted = shift[groups]
+        weighted = shift.index_select(0, groups)
         torch.sub(terms, weighted, out=weighted).exp_()
         summed = torch.zeros_like(shift).index_add_(0, groups, weighted)
         totals = shares.new_zeros(n_groups).index_add_(0, groups, shares)
         ctx.save_for_backward(weighted, groups, summed)
-        return _log(summed) + (shift - totals.log().unsqueeze(-1))
+        return summed.log().add_(shift - totals.log().unsqueeze(-1))
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, None, None, None, None]:
         weighted, groups, summed = ctx.saved_tensors
-        zero = summed <= 0.0
-        per_group = (grad / summed.masked_fill(zero, 1.0)).masked_fill_(zero, 0.0)
-        return per_group[groups].mul_(weighted), None, None, None, None
+        # The largest term of a sum is 1, so it is at least that; or 0, and then so is each term.
+        per_group = grad / summed.clamp_min(0.5)
+        return per_group.index_select(0, groups).mul_(weighted), None, None, None, None
 
 
 def _check_groups(groups: object, items: int) -> None:

@@ -62,7 +62,7 @@ class NgramRows:
     def probs(self, ids: torch.Tensor, /) -> torch.Tensor:
         """Rows of P̂, (N, V) float32, sums 1, of contexts (N,) int64."""
         if self._table is not None:
-            return self._table[ids]
+            return self._table.index_select(0, ids)
         rows = self._unigram.repeat(len(ids), 1)
         for weights, first, count, words, probs in self._levels:
             rows.mul_(weights[ids].unsqueeze(1))

@@ -53,11 +53,12 @@ def test_readme_links_lead_somewhere() -> None:
         assert target.startswith("http") or (ROOT / target).exists(), target
 
 
-def test_readme_has_no_placeholder_left() -> None:
-    assert re.findall(r".*@@.*", README) == []
-
-
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_pages_have_no_placeholder_left(page: Path) -> None:
+    assert re.findall(r".*@@.*", page.read_text(encoding="utf-8")) == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
