@@ -6,8 +6,9 @@ import argparse
 import shlex
 from typing import TYPE_CHECKING, Any
 
-from imm_rl.cli.options import add_config, add_json, add_quiet
-from imm_rl.errors import InvalidInputError, RunFailedError
+from imm_rl.cli.options import add_config
+from imm_rl.cli.running import add_running, refuse_conflicts
+from imm_rl.errors import RunFailedError
 from imm_rl.formats import read_yaml
 from imm_rl.runs import RunFolder, check_writable
 
@@ -31,8 +32,6 @@ examples:
   imm-rl train --resume runs/tiger/reinforce-pomdp-1
 """
 
-_WITH_RESUME = ("resume", "json", "quiet", "command_line")
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options."""
@@ -44,25 +43,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.epilog = EPILOG
     add_config(parser)
-    run = parser.add_argument_group("running")
-    run.add_argument(
-        "--config", metavar="FILE", help="YAML file; keys are option names with _ for -"
-    )
-    run.add_argument(
-        "--fast", action="store_true", help="a small run of seconds, to try things out"
-    )
-    run.add_argument("--dry-run", action="store_true", help="check everything, train nothing")
-    run.add_argument(
-        "--print-config", action="store_true", help="print the whole configuration as YAML"
-    )
-    run.add_argument("--resume", metavar="DIR", help="go on with a run that was stopped")
-    add_json(run)
-    add_quiet(run)
+    add_running(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Trains, or does what was asked for instead."""
-    _refuse_conflicts(args)
+    refuse_conflicts(args)
 
     from imm_rl.cli.console import Console
     from imm_rl.cli.train_config import keys, resolve
@@ -87,26 +73,6 @@ def run(args: argparse.Namespace) -> int:
         return 0
     folder = new_folder(config, pair, shlex.join(args.command_line))
     return _train(config, pair, folder, console, policy)
-
-
-def _refuse_conflicts(args: argparse.Namespace) -> None:
-    if args.resume is not None:
-        others = [
-            k for k, v in vars(args).items() if k not in _WITH_RESUME and v not in (None, False)
-        ]
-        if others:
-            listed = ", ".join(f"--{k.replace('_', '-')}" for k in others)
-            raise InvalidInputError(
-                f"--resume goes on with the run's own configuration and cannot be combined with "
-                f"{listed}. Leave it out, or start a new run."
-            )
-    if args.print_config and args.dry_run:
-        raise InvalidInputError(
-            "--print-config and --dry-run exclude each other. Give one of them."
-        )
-    if args.json and (args.print_config or args.dry_run):
-        other = "--print-config" if args.print_config else "--dry-run"
-        raise InvalidInputError(f"--json prints a run's summary, and {other} runs nothing.")
 
 
 def _resume(folder: RunFolder, console: Console) -> int:
