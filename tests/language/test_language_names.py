@@ -28,12 +28,3 @@ def test_ngrams_and_corpora_need_neither_torch_nor_scikit_learn() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
-
-
-def test_logistic_regression_names_the_extra_where_scikit_learn_is_missing() -> None:
-    code = (
-        "import sys; sys.modules['sklearn'] = None\n"
-        "from imm_rl.language import IMMLogisticRegression"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert "pip install 'imm-rl[language]'" in done.stderr

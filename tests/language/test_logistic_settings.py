@@ -85,7 +85,7 @@ def test_fit_refuses_a_wrong_or_idle_setting(settings: dict[str, Any], message: 
 
 def test_fit_refuses_cuda_where_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(InvalidInputError, match="device must be a device that PyTorch finds"):
+    with pytest.raises(InvalidInputError, match="finds no CUDA device here"):
         IMMLogisticRegression(device="cuda").fit(X, Y)
     auto = IMMLogisticRegression(device="auto").fit(X, Y)
     assert np.array_equal(auto.coef_, IMMLogisticRegression().fit(X, Y).coef_)
