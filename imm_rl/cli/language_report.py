@@ -31,6 +31,11 @@ STYLES = {
     "sampled": ("#009E73", "-."),
     "serialized": ("#CC79A7", ":"),
 }
+WHAT = {
+    "valid_perplexity": "validation",
+    "test_perplexity": "test",
+    "induced_valid_perplexity": "of the induced model, validation",
+}
 MEASURES = ("valid_perplexity", "test_perplexity", "induced_valid_perplexity")
 
 
@@ -119,8 +124,7 @@ def _differences(rows: Sequence[Row], methods: Sequence[str], name: str) -> list
             each = ", ".join(f"{value:+.2f}" for value in found)
             shown = "-" if math.isnan(mean) else f"{mean:+.2f} {interval(ends)}"
             lines.append(f"- {LABELS[method]} − {LABELS[base]}: {shown} (by seed: {each})")
-    what = "of the induced model" if "induced" in name else name.partition("_")[0]
-    return [f"Differences of perplexity, {what}, same seeds:", "", *lines, ""]
+    return [f"Differences of perplexity, {WHAT[name]}, same seeds:", "", *lines, ""]
 
 
 def _published(*, bigram: bool) -> str:
