@@ -205,7 +205,7 @@ def test_a_failed_run_says_where_its_files_are(
 ) -> None:
     from imm_rl.errors import RunFailedError
 
-    def fail(self: object) -> bool:
+    def fail(self: object, stopped: object) -> bool:
         raise RunFailedError("after update 3, the loss became nan, for the 6th time.")
 
     monkeypatch.setattr(_Seed, "learn", fail)
