@@ -65,14 +65,22 @@ def times(args: argparse.Namespace) -> None:
         ratios = sorted(a / b for a, b in zip(values, found["none"], strict=True))
         low, high = ratios[len(ratios) // 4], ratios[3 * len(ratios) // 4]
         speed = BLOCK * words / statistics.median(values)
-        print(f"| {method} | {speed:,.0f} | {statistics.median(ratios):.2f} | {low:.2f}–{high:.2f} |")
+        print(
+            f"| {method} | {speed:,.0f} | {statistics.median(ratios):.2f} | {low:.2f}–{high:.2f} |"
+        )
 
 
 def memory(args: argparse.Namespace) -> None:
     print("| method | k | peak of an update, MB |")
     print("|---|---|---|")
-    for method, k in (("none", 1), ("sampled", 2), ("sampled", 10), ("serialized", 2),
-                      ("serialized", 10), ("serialized", 100)):
+    for method, k in (
+        ("none", 1),
+        ("sampled", 2),
+        ("sampled", 10),
+        ("serialized", 2),
+        ("serialized", 10),
+        ("serialized", 100),
+    ):
         words = ["--corpus", args.corpus, "--preset", args.preset, "--device", args.device]
         words += [] if args.max_vocab is None else ["--max-vocab", str(args.max_vocab)]
         child = [sys.executable, __file__, *words, "--child", json.dumps([method, k])]
@@ -108,7 +116,9 @@ def status(name: str) -> int:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("--corpus", default="pydoc")
     parser.add_argument("--max-vocab", type=int)
     parser.add_argument("--preset", default="laptop")
