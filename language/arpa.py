@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import gzip
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -29,7 +29,7 @@ MARKS = ("<s>", "</s>")
 """Begin and end of a sentence. KenLM refuses files without them."""
 
 
-def write_arpa(model: BackoffModel, path: str | Path, words: Sequence[str]) -> None:
+def write_arpa(model: BackoffModel, path: str | Path, words: Iterable[str]) -> None:
     """Writes a model as an ARPA file, whole or not at all, with 12 significant digits.
 
     Sentence marks that are not among the words are added with probability 0, as KenLM wants them;
@@ -39,7 +39,7 @@ def write_arpa(model: BackoffModel, path: str | Path, words: Sequence[str]) -> N
     Args:
         model: Fitted, over V words.
         path: Where to; compressed where it ends in .gz.
-        words: V distinct words without white space; words[i] is the word of id i.
+        words: V distinct words without white space, by id; a `Vocabulary` does too.
 
     Raises:
         InvalidInputError: The words are wrong, the model is not fitted, or the path cannot be
@@ -63,7 +63,7 @@ def write_arpa(model: BackoffModel, path: str | Path, words: Sequence[str]) -> N
 
 
 def read_arpa(
-    path: str | Path, words: Sequence[str] | None = None, unknown: str = "<unk>"
+    path: str | Path, words: Iterable[str] | None = None, unknown: str = "<unk>"
 ) -> tuple[BackoffModel, list[str]]:
     """Reads a model from an ARPA file.
 
@@ -194,7 +194,7 @@ def _logs(values: Floats) -> Floats:
     return logs
 
 
-def _checked_words(words: Sequence[str]) -> list[str]:
+def _checked_words(words: Iterable[str]) -> list[str]:
     names = [words] if isinstance(words, str) else list(words)
     for at, word in enumerate(names):
         if not _is_one_word(word):

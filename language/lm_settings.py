@@ -17,6 +17,9 @@ from imm_rl.errors import InvalidInputError, invalid, unknown_name
 
 MODELS = ("lstm",)
 OPTIMIZERS = ("sgd", "adam")
+STEP_SIZES: Mapping[str, float] = MappingProxyType({"sgd": 20.0, "adam": 0.002})
+"""Where nobody says, by optimizer."""
+
 METHODS: Mapping[str, str] = MappingProxyType(
     {
         "none": "no term",
@@ -55,7 +58,7 @@ class LMSettings:
     unroll: int = setting(35, "words of a stream that an update sees")
     epochs: int = setting(40, "passes over the training text")
     optimizer: str = setting("sgd", ", ".join(OPTIMIZERS))
-    learning_rate: float = setting(20.0, "step size")
+    learning_rate: float | None = setting(None, "step size; default: 20 for sgd, 0.002 for adam")
     decay: float = setting(
         0.5, "factor on the step size after an epoch that was no better; the best state is reloaded"
     )
@@ -95,6 +98,8 @@ class LMSettings:
             raise invalid("tied", "be true or false", self.tied)
         _real("dropout", self.dropout, "be in [0, 1)", lambda x: 0.0 <= x < 1.0)
         _real("decay", self.decay, "be in (0, 1]", lambda x: 0.0 < x <= 1.0)
+        if self.learning_rate is None:
+            object.__setattr__(self, "learning_rate", STEP_SIZES[self.optimizer])
         for name in ("init_range", "learning_rate", "clip"):
             _real(name, getattr(self, name), "be > 0", lambda x: x > 0.0)
         if self.start_learning_rate is not None:
@@ -104,6 +109,11 @@ class LMSettings:
         kind, value = self.start_rule()
         if kind == "epoch" and value >= self.epochs:
             raise invalid("start", f"come before the end, epoch:{self.epochs}", self.start)
+
+    @property
+    def step_size(self) -> float:
+        """`learning_rate`, which is a number once the settings are made."""
+        return float(self.learning_rate or 0.0)
 
     @property
     def update_words(self) -> int:

@@ -108,7 +108,7 @@ class LMTrainer:
         self.device = torch.device(device)
         seeds = [int(s) for s in np.random.SeedSequence(seed).generate_state(3)]
         self.model = build(settings, len(corpus.vocabulary), seeds[0]).to(self.device)
-        self.learning_rate = settings.learning_rate
+        self.learning_rate = settings.step_size
         self.optimizer = self.new_optimizer()
         self._valid = torch.from_numpy(corpus.valid).to(self.device)
         tokens = torch.from_numpy(corpus.train).to(self.device)
@@ -236,6 +236,8 @@ class LMTrainer:
         self._maybe_start(found)
         if self.finished and self.method != "none" and not self.started:
             self.notes.append(f"the term never set in: {self.settings.start} was not reached")
+        if self.finished and self.best.epoch == 0:
+            self.notes.append("no epoch gave a number: the model is the untrained one")
         return record
 
     def _back_to_best(self) -> None:

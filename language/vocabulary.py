@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -46,6 +46,9 @@ class Vocabulary:
         if blank is not None:
             raise invalid("a word of a vocabulary", "be a text without blanks", blank)
         object.__setattr__(self, "_ids", ids)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.words)
 
     @classmethod
     def of(

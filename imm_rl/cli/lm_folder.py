@@ -26,6 +26,8 @@ from imm_rl.runs import RunFolder
 
 VOCABULARY, RESTRICTED = "vocabulary.txt", "restricted.arpa.gz"
 VERSIONS = "versions.json"
+MUCH_UNKNOWN = 0.2
+"""Share of unknown words in the validation text that is worth a remark."""
 
 
 def plan(config: LMConfig, corpus: Corpus) -> str:
@@ -38,12 +40,20 @@ def plan(config: LMConfig, corpus: Corpus) -> str:
     term = (
         "no term" if config.method == "none" else f"method {config.method}, λ {config.imm_lambda}"
     )
+    unknown = float((corpus.valid == corpus.vocabulary.unknown).mean())
+    remarks = []
+    if unknown > MUCH_UNKNOWN:
+        remarks = [
+            f"note: {100 * unknown:.0f} % of the validation words are unknown. Lower-case the text, put "
+            "blanks before punctuation, or allow more words"
+        ]
     return "\n".join(
         [
             f"corpus: {corpus.about()}",
             f"training: {term}, {'seed' if len(config.seeds) == 1 else 'seeds'} "
             f"{ranges(config.seeds)}{drawn}, device {config.device}, preset {config.preset}",
             textwrap.fill(f"settings: {listed}", 100, subsequent_indent="  "),
+            *remarks,
         ]
     )
 

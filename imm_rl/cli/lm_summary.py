@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 MEASURES = ("valid_perplexity", "test_perplexity", "induced_valid_perplexity")
 TITLES = {
-    "valid_perplexity": "perplexity, validation",
-    "test_perplexity": "perplexity, test",
+    "valid_perplexity": "perplexity of the best epoch, validation",
+    "test_perplexity": "the same, test",
     "induced_valid_perplexity": "of its induced n-gram model, validation",
 }
 

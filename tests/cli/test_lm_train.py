@@ -91,7 +91,7 @@ def test_train_leaves_a_whole_run_folder(train: Command, text: Path, tmp_path: P
     )
     assert told in lines
     assert "tied false" in outcome.out
-    assert "perplexity, validation" in outcome.out
+    assert "perplexity of the best epoch, validation" in outcome.out
     names = {path.name for path in folder.iterdir() if "tfevents" not in path.name}
     assert names == {
         *("config.yaml", "command.txt", "versions.json", "vocabulary.txt", "restricted.arpa.gz"),
@@ -273,3 +273,13 @@ def test_runs_get_numbers_of_their_own(train: Command, tmp_path: Path) -> None:
     train("--seeds", "3", "--epochs", "1")
     outcome = train("--seeds", "3", "--epochs", "1")
     assert f"run folder: {run_folder(tmp_path, 'lstm-batch-2')}" in outcome.out
+
+
+def test_many_unknown_words_are_remarked_upon(
+    imm_rl_command: Callable[..., Any], tmp_path: Path
+) -> None:
+    text = tmp_path / "prose.txt"
+    text.write_text("\n".join(f"Word{i}, word{i}." for i in range(60)))
+    outcome = imm_rl_command("lm", "train", "--corpus", text, "--dry-run", "--logdir", tmp_path)
+    assert outcome.code == 0
+    assert "67 % of the validation words are unknown" in outcome.out

@@ -91,3 +91,10 @@ def test_settings_that_a_method_would_ignore_are_refused(method: str, unused: se
                 lm_settings.refuse_unused(method, {"epochs": 3, name: 1})
         else:
             lm_settings.refuse_unused(method, {"epochs": 3, name: 1})
+
+
+def test_the_step_size_is_the_optimizer_s_where_nobody_says() -> None:
+    assert LMSettings().step_size == 20.0
+    adam = LMSettings(optimizer="adam")
+    assert (adam.learning_rate, adam.step_size) == (0.002, 0.002)
+    assert LMSettings(optimizer="adam", learning_rate=0.1).step_size == 0.1
