@@ -161,7 +161,11 @@ SLOW = "epochs: 400\nhidden_size: 8\nbatch_size: 4\nunroll: 8\nk: 3\n"
 def test_ctrl_c_stops_a_table_and_the_same_command_goes_on(jobs: str) -> None:
     Path("small.yaml").write_text(SLOW)
     words = table("table-1", "--seeds", "0-1", "--jobs", jobs)
-    start = "import sys; from imm_rl.cli import main; sys.exit(main(sys.argv[1:]))"
+    # Ctrl-C is heeded even where the tests run in the background, which ignores it.
+    start = (
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "from imm_rl.cli import main; sys.exit(main(sys.argv[1:]))"
+    )
     command = [sys.executable, "-c", start, *words]
     started = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
