@@ -181,7 +181,7 @@ def resolve(
         corpus=_absolute(texts["corpus"]),
         method=method,
         imm_lambda=_checked_lambda(given.get("lambda"), method, texts["preset"]),
-        seeds=(_drawn_seed(),) if drawn else values.seeds("seeds", given["seeds"]),
+        seeds=(values.drawn_seed(),) if drawn else values.seeds("seeds", given["seeds"]),
         device=texts["device"],
         logdir=texts["logdir"],
         preset=texts["preset"],
@@ -227,9 +227,3 @@ def _absolute(corpus: str) -> str:
         return corpus
     path = Path(corpus).expanduser()
     return str(path.absolute()) if path.exists() or "/" in corpus else corpus
-
-
-def _drawn_seed() -> int:
-    import secrets
-
-    return secrets.randbelow(1_000_000)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from imm_rl.cli.lm_models import add_model
 from imm_rl.cli.options import add_json, add_quiet
 from imm_rl.errors import InvalidInputError
 
@@ -23,12 +24,7 @@ examples:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options."""
     parser.epilog = EPILOG
-    parser.add_argument(
-        "model",
-        nargs="?",
-        metavar="RUN|MODEL",
-        help="a run folder of imm-rl lm train, or a model.npz (default: the newest finished run)",
-    )
+    add_model(parser)
     parser.add_argument(
         "--corpus",
         metavar="NAME|PATH",
@@ -36,9 +32,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "count as <unk>",
     )
     parser.add_argument("--device", default="auto", help="auto (default), cpu or cuda")
-    parser.add_argument(
-        "--logdir", default="runs", metavar="DIR", help="where runs lie (default: runs)"
-    )
     add_json(parser)
     add_quiet(parser)
 

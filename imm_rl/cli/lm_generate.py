@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from imm_rl.cli import values
+from imm_rl.cli.lm_models import add_model
 
 EPILOG = """\
 examples:
@@ -16,12 +17,7 @@ examples:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options."""
     parser.epilog = EPILOG
-    parser.add_argument(
-        "model",
-        nargs="?",
-        metavar="RUN|MODEL",
-        help="a run folder of imm-rl lm train, or a model.npz (default: the newest finished run)",
-    )
+    add_model(parser)
     parser.add_argument("--prompt", default="", metavar="TEXT", help="words to go on from")
     parser.add_argument("--words", default="60", metavar="N", help="how many (default: 60)")
     parser.add_argument(
@@ -34,9 +30,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--top-k", default="0", metavar="N", help="draw from the N likeliest alone (default: all)"
     )
     parser.add_argument("--seed", metavar="K", help="of the draws (default: one, drawn)")
-    parser.add_argument(
-        "--logdir", default="runs", metavar="DIR", help="where runs lie (default: runs)"
-    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -46,7 +39,6 @@ def run(args: argparse.Namespace) -> int:
     temperature = values.positive("--temperature", args.temperature)
     seed = None if args.seed is None else values.whole("--seed", args.seed)
 
-    import secrets
     import sys
 
     import torch
@@ -59,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
 
     found = load_model(model_files(args.model, args.logdir)[0])
     if seed is None:
-        seed = secrets.randbelow(1_000_000)
+        seed = values.drawn_seed()
         print(f"seed {seed}", file=sys.stderr)
     # Words as they are where the model has them; else split as the embedded text is.
     prompt = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,19 @@ if TYPE_CHECKING:
 LM_MODEL = "model.npz"
 GROUP = "lm"
 """Folder of a logdir that language models' runs lie in, apart from those of agents."""
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """The argument that `model_files` takes, and where to look for the newest run."""
+    parser.add_argument(
+        "model",
+        nargs="?",
+        metavar="RUN|MODEL",
+        help="a run folder of imm-rl lm train, or a model.npz (default: the newest finished run)",
+    )
+    parser.add_argument(
+        "--logdir", default="runs", metavar="DIR", help="where runs lie (default: runs)"
+    )
 
 
 def model_files(what: str | None, logdir: str) -> list[Path]:

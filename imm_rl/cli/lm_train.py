@@ -7,8 +7,8 @@ import shlex
 from typing import TYPE_CHECKING
 
 from imm_rl.cli.lm_config import add_options, keys, resolve
-from imm_rl.cli.running import add_running, refuse_conflicts
-from imm_rl.errors import InvalidInputError, RunFailedError
+from imm_rl.cli.running import add_running, carried_out, refuse_conflicts, told_again
+from imm_rl.errors import InvalidInputError
 from imm_rl.formats import read_yaml
 from imm_rl.runs import RunFolder, check_writable
 
@@ -77,11 +77,7 @@ def _resume(folder: RunFolder, console: Console) -> int:
             f"imm-rl train --resume {shlex.quote(str(folder.path))}"
         )
     if folder.finished:
-        summary = folder.summary()
-        console.note(f"the run {folder.path} is finished")
-        console.result(summary, report(summary))
-        console.say(f"run folder: {folder.path}")
-        return 0
+        return told_again(folder, console, report)
     return _train(resolve({}, found, source=str(folder.path / "config.yaml")), folder, console)
 
 
@@ -90,17 +86,10 @@ def _train(config: LMConfig, folder: RunFolder, console: Console) -> int:
     from imm_rl.cli.lm_run import trained
     from imm_rl.cli.lm_summary import report
 
-    console.say(f"run folder: {folder.path}")
-    resume = f"imm-rl lm train --resume {shlex.quote(str(folder.path))}"
-    try:
-        summary = trained(config, folder, console)
-    except KeyboardInterrupt:
-        summary = None
-    except RunFailedError as error:
-        raise RunFailedError(f"{error} The run's files are in {folder.path}") from error
-    if summary is None:
-        console.say(f"stopped; go on with: {resume}")
-        return 130
-    console.result(summary, report(summary))
-    console.say(f"run folder: {folder.path}")
-    return 0
+    return carried_out(
+        folder,
+        console,
+        "imm-rl lm train --resume",
+        lambda: trained(config, folder, console),
+        report,
+    )

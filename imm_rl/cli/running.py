@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import shlex
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from imm_rl.cli.options import add_json, add_quiet
-from imm_rl.errors import InvalidInputError
+from imm_rl.errors import InvalidInputError, RunFailedError
+
+if TYPE_CHECKING:
+    from imm_rl.cli.console import Console
+    from imm_rl.runs import RunFolder
 
 _WITH_RESUME = ("resume", "json", "quiet", "command_line")
 
@@ -26,6 +33,52 @@ def add_running(parser: argparse.ArgumentParser) -> None:
     run.add_argument("--resume", metavar="DIR", help="go on with a run that was stopped")
     add_json(run)
     add_quiet(run)
+
+
+def carried_out(
+    folder: RunFolder,
+    console: Console,
+    command: str,
+    train: Callable[[], dict[str, Any] | None],
+    report: Callable[[dict[str, Any]], str],
+) -> int:
+    """Trains in a folder, tells what came of it, and how to go on where it was stopped.
+
+    Args:
+        folder: The run's.
+        console: For the result.
+        command: What resumes a run, before its folder.
+        train: Returns the summary, or None where it was stopped with the state saved.
+        report: A summary as a person reads it.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        RunFailedError: The training failed.
+    """
+    console.say(f"run folder: {folder.path}")
+    try:
+        summary = train()
+    except KeyboardInterrupt:
+        summary = None
+    except RunFailedError as error:
+        raise RunFailedError(f"{error} The run's files are in {folder.path}") from error
+    if summary is None:
+        console.say(f"stopped; go on with: {command} {shlex.quote(str(folder.path))}")
+        return 130
+    console.result(summary, report(summary))
+    console.say(f"run folder: {folder.path}")
+    return 0
+
+
+def told_again(folder: RunFolder, console: Console, report: Callable[[dict[str, Any]], str]) -> int:
+    """What came of a run that is finished; returns the exit code."""
+    summary = folder.summary()
+    console.note(f"the run {folder.path} is finished")
+    console.result(summary, report(summary))
+    console.say(f"run folder: {folder.path}")
+    return 0
 
 
 def refuse_conflicts(args: argparse.Namespace) -> None:

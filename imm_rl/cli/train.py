@@ -7,8 +7,7 @@ import shlex
 from typing import TYPE_CHECKING, Any
 
 from imm_rl.cli.options import add_config
-from imm_rl.cli.running import add_running, refuse_conflicts
-from imm_rl.errors import RunFailedError
+from imm_rl.cli.running import add_running, carried_out, refuse_conflicts, told_again
 from imm_rl.formats import read_yaml
 from imm_rl.runs import RunFolder, check_writable
 
@@ -81,11 +80,7 @@ def _resume(folder: RunFolder, console: Console) -> int:
 
     folder.refuse_language_model("imm-rl lm train --resume")
     if folder.finished:
-        summary = folder.summary()
-        console.note(f"the run {folder.path} is finished")
-        console.result(summary, report(summary, folder))
-        console.say(f"run folder: {folder.path}")
-        return 0
+        return told_again(folder, console, lambda summary: report(summary, folder))
     config, pair = resolve({}, folder.config(), source=str(folder.path / "config.yaml"))
     return _train(config, pair, folder, console)
 
@@ -98,21 +93,13 @@ def _train(
     policy: Any | None = None,
 ) -> int:
     """Trains in the folder, from its checkpoint if there is one; returns the exit code."""
+    from imm_rl.cli.summary import report
     from imm_rl.cli.train_run import trained
 
-    console.say(f"run folder: {folder.path}")
-    resume = f"imm-rl train --resume {shlex.quote(str(folder.path))}"
-    try:
-        summary = trained(config, pair, folder, console, policy)
-    except KeyboardInterrupt:
-        summary = None
-    except RunFailedError as error:
-        raise RunFailedError(f"{error} The run's files are in {folder.path}") from error
-    if summary is None:
-        console.say(f"stopped; go on with: {resume}")
-        return 130
-    from imm_rl.cli.summary import report
-
-    console.result(summary, report(summary, folder))
-    console.say(f"run folder: {folder.path}")
-    return 0
+    return carried_out(
+        folder,
+        console,
+        "imm-rl train --resume",
+        lambda: trained(config, pair, folder, console, policy),
+        lambda summary: report(summary, folder),
+    )

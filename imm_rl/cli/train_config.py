@@ -142,7 +142,7 @@ def resolve(
     }
     preset = values.text("preset", given.get("preset", DEFAULTS["preset"]))
     drawn = given.get("seeds") is None
-    seeds = (_drawn_seed(),) if drawn else values.seeds("seeds", given["seeds"])
+    seeds = (values.drawn_seed(),) if drawn else values.seeds("seeds", given["seeds"])
     logdir, device = (
         values.text(key, given.get(key, DEFAULTS[key])) for key in ("logdir", "device")
     )
@@ -198,9 +198,3 @@ def resolve(
         seeds_drawn=drawn,
     )
     return config, pair
-
-
-def _drawn_seed() -> int:
-    import secrets
-
-    return secrets.randbelow(1_000_000)

@@ -89,6 +89,13 @@ def seeds(name: str, value: Any) -> tuple[int, ...]:
     return tuple(found)
 
 
+def drawn_seed() -> int:
+    """A seed for who gave none."""
+    import secrets
+
+    return secrets.randbelow(1_000_000)
+
+
 def indices(name: str, value: Any) -> tuple[int, ...]:
     """Whole numbers ≥ 0, at least one: `2,3`, a list of numbers, or one; whether they fit is for others."""
     parts = value.split(",") if isinstance(value, str) else value
