@@ -23,8 +23,8 @@ import torch
 
 from imm_rl import losses
 from imm_rl.language.histories import Contexts
+from imm_rl.language.language_model import LanguageModel
 from imm_rl.language.lm_settings import DRAWS, LMSettings
-from imm_rl.language.lstm import LanguageModel
 from imm_rl.language.ngram_rows import NgramRows
 from imm_rl.matching import InBatch, InducedModelMatching, Sampled, Term
 

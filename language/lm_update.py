@@ -13,9 +13,9 @@ from typing import Any
 
 import torch
 
+from imm_rl.language.language_model import LanguageModel
 from imm_rl.language.lm_settings import DRAWS
 from imm_rl.language.lm_term import Grouped, MatchingTerm
-from imm_rl.language.lstm import LSTMModel
 from imm_rl.matching import Term
 from imm_rl.schedules import WeightController
 
@@ -90,7 +90,7 @@ class Updates:
     """
 
     def __init__(
-        self, model: LSTMModel, term: MatchingTerm | None, controller: WeightController
+        self, model: LanguageModel, term: MatchingTerm | None, controller: WeightController
     ) -> None:
         self._model, self._term, self._controller = model, term, controller
         self.sums = EpochSums()
