@@ -66,9 +66,14 @@ of each context. Their λ 0.2 and step size 0.5 from perplexity 90 on stand besi
 doubled: here that is λ 0.1 and step size 1. `gpu` is a transformer of 8 × 512 for a million words and more.
 """
 
-DEFAULT_LAMBDA: Mapping[str, str] = MappingProxyType(
-    {"laptop": "0.5", "paper": "0.1", "gpu": "0.1"}
+DEFAULT_LAMBDA: Mapping[str, Mapping[str, str]] = MappingProxyType(
+    {
+        "laptop": {"lstm": "0.5", "transformer": "1"},
+        "paper": {"lstm": "0.1"},
+        "gpu": {"transformer": "0.1"},
+    }
 )
+"""λ by preset and model, where nobody says."""
 
 
 def preset_values(name: str, model: str | None = None) -> dict[str, Any]:

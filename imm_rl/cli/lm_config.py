@@ -124,7 +124,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     what.add_argument(
         "--method", metavar="NAME", help=f"{methods} (default: batch, also called imm)"
     )
-    weights = ", ".join(f"{value} for {name}" for name, value in DEFAULT_LAMBDA.items())
+    weights = ", ".join(
+        f"{value} for {name} {model}"
+        for name, models in DEFAULT_LAMBDA.items()
+        for model, value in models.items()
+    )
     what.add_argument(
         "--lambda", metavar="SCHEDULE", help=f"weight of the term (default: {weights})"
     )
@@ -183,7 +187,9 @@ def resolve(
     return LMConfig(
         corpus=_absolute(texts["corpus"]),
         method=method,
-        imm_lambda=_checked_lambda(given.get("lambda"), method, texts["preset"]),
+        imm_lambda=_checked_lambda(
+            given.get("lambda"), method, DEFAULT_LAMBDA[texts["preset"]][chosen["model"]]
+        ),
         seeds=(values.drawn_seed(),) if drawn else values.seeds("seeds", given["seeds"]),
         device=texts["device"],
         logdir=texts["logdir"],
@@ -210,11 +216,11 @@ def _settings(method: str, chosen: dict[str, Any]) -> LMSettings:
     return values.settings(chosen, LMSettings)
 
 
-def _checked_lambda(given: Any, method: str, preset: str) -> str:
+def _checked_lambda(given: Any, method: str, default: str) -> str:
     from imm_rl.schedules import parse
 
     if given is None:
-        return "0" if method == "none" else DEFAULT_LAMBDA[preset]
+        return "0" if method == "none" else default
     schedule = parse(given)
     if schedule.text == "paper":
         raise InvalidInputError(

@@ -15,7 +15,7 @@ def test_defaults_are_those_of_the_laptop_preset() -> None:
     config = resolve({}, {})
     assert config.settings == LMSettings()
     assert (config.corpus, config.method) == ("pydoc", "batch")
-    assert config.imm_lambda == DEFAULT_LAMBDA["laptop"]
+    assert config.imm_lambda == DEFAULT_LAMBDA["laptop"]["lstm"]
     assert (config.min_count, config.max_vocab, config.device) == (None, None, "auto")
     assert config.seeds_drawn
     assert len(config.seeds) == 1
@@ -24,7 +24,10 @@ def test_defaults_are_those_of_the_laptop_preset() -> None:
 def test_layers_lie_over_each_other() -> None:
     """defaults < preset < file < --fast < flags."""
     preset = resolve({"preset": "paper", "method": "sampled"}, {})
-    assert (preset.settings.hidden_size, preset.imm_lambda) == (1500, DEFAULT_LAMBDA["paper"])
+    assert (preset.settings.hidden_size, preset.imm_lambda) == (
+        1500,
+        DEFAULT_LAMBDA["paper"]["lstm"],
+    )
     file = {"preset": "paper", "method": "sampled", "hidden_size": 32, "epochs": 7, "layers": 1}
     assert resolve({}, file).settings == LMSettings.preset(
         "paper", hidden_size=32, epochs=7, layers=1

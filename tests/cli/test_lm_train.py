@@ -87,9 +87,8 @@ def test_train_leaves_a_whole_run_folder(train: Command, text: Path, tmp_path: P
     assert (outcome.code, outcome.err) == (0, "")
     lines = outcome.out.splitlines()
     assert lines[0] == lines[-1] == f"run folder: {folder}"
-    told = (
-        f"training: method batch, λ {DEFAULT_LAMBDA['laptop']}, seed 3, device cpu, preset laptop"
-    )
+    weight = DEFAULT_LAMBDA["laptop"]["lstm"]
+    told = f"training: method batch, λ {weight}, seed 3, device cpu, preset laptop"
     assert told in lines
     assert "tied false" in outcome.out
     assert "perplexity of the best epoch, validation" in outcome.out
@@ -121,7 +120,7 @@ def test_train_keeps_the_ngram_model_and_the_best_model(
     model, vocabulary, about = load_model(folder / "model.npz")
     assert vocabulary == corpus.vocabulary
     assert (about["seed"], about["method"], about["lambda"]) == (
-        *(3, "batch", DEFAULT_LAMBDA["laptop"]),
+        *(3, "batch", DEFAULT_LAMBDA["laptop"]["lstm"]),
     )
     summary = json.loads((folder / "summary.json").read_text())
     measured = worth(model, corpus, ngram, settings=LMSettings(**about["settings"]))
