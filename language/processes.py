@@ -11,6 +11,7 @@ Source: the set-up is Hugging Face Accelerate's `PartialState` (gloo on CPUs, NC
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -123,8 +124,9 @@ class Processes:
         return held or []
 
     def part(self) -> None:
-        """Ends the group, after everything."""
+        """Ends the group once all have come here."""
         if self.count > 1:
+            self.told(None)
             distributed.destroy_process_group()
 
     def _reduce(self, tensor: torch.Tensor, operation: Any) -> None:
@@ -183,8 +185,9 @@ def _together() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        reason = " ".join(str(error).split())[:200]
+        # gloo's has its own source line before it, and a guess behind it.
+        reason = re.sub(r"\[\S*:\d+\]\s*", "", " ".join(str(error).split())).split(". ")[0]
         raise RunFailedError(
-            f"another process of this training ended, or cannot be reached: {reason}. "
+            f"another process of this training ended, or cannot be reached: {reason[:200]}. "
             "Its own message says why; the last checkpoint is kept."
         ) from None
