@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 import torch
 
 from imm_rl.errors import invalid
-from imm_rl.language.lstm import LanguageModel
+from imm_rl.language.language_model import LanguageModel
 from imm_rl.language.vocabulary import Vocabulary
 
 CLOSING = frozenset(",.;:?!)")

@@ -17,10 +17,10 @@ import torch
 
 from imm_rl import launch
 from imm_rl.errors import InvalidInputError
+from imm_rl.language.language_model import LanguageModel, build
 from imm_rl.language.lm_settings import LMSettings
 from imm_rl.language.lm_training import Best, LMTrainer
 from imm_rl.language.lm_update import EpochSums
-from imm_rl.language.lstm import LSTMModel, build
 from imm_rl.language.vocabulary import Vocabulary
 from imm_rl.state_file import (
     Arrays,
@@ -155,7 +155,7 @@ class TrainedModel(NamedTuple):
         about: `corpus`, `fingerprint`, `method`, `lambda`, `seed`, `valid_perplexity`, `settings`.
     """
 
-    model: LSTMModel
+    model: LanguageModel
     vocabulary: Vocabulary
     about: dict[str, Any]
 
@@ -200,7 +200,9 @@ def _arrays(tensors: dict[str, torch.Tensor]) -> Arrays:
 
 
 def _array(tensor: torch.Tensor) -> Any:
-    return tensor.detach().cpu().numpy()
+    # NumPy has no bfloat16; a float32 holds the same number.
+    held = tensor.detach().float() if tensor.dtype == torch.bfloat16 else tensor.detach()
+    return held.cpu().numpy()
 
 
 def _tensors(arrays: Arrays, device: torch.device) -> dict[str, torch.Tensor]:

@@ -11,7 +11,7 @@ import torch
 from torch.nn.functional import nll_loss
 
 from imm_rl.language.histories import Contexts
-from imm_rl.language.lstm import LanguageModel
+from imm_rl.language.language_model import LanguageModel
 from imm_rl.language.processes import ALONE, Processes
 from imm_rl.language.text_streams import IGNORED, Streams
 

@@ -1,4 +1,4 @@
-"""Settings of a language model's training: one frozen dataclass that checks itself, and presets.
+"""Settings of a language model's training: one frozen dataclass that checks itself.
 
 Free of torch, so that the command line can build its help and refuse bad values at once.
 """
@@ -14,11 +14,16 @@ from types import MappingProxyType
 from typing import Any
 
 from imm_rl.errors import InvalidInputError, invalid, unknown_name
+from imm_rl.language.lm_presets import preset_values
 
-MODELS = ("lstm",)
+MODELS = ("lstm", "transformer")
 OPTIMIZERS = ("sgd", "adam")
+PRECISIONS = ("float32", "bfloat16")
 STEP_SIZES: Mapping[str, float] = MappingProxyType({"sgd": 20.0, "adam": 0.002})
 """Where nobody says, by optimizer."""
+
+OPTIMIZER_OF: Mapping[str, str] = MappingProxyType({"lstm": "sgd", "transformer": "adam"})
+"""Where nobody says, by model."""
 
 METHODS: Mapping[str, str] = MappingProxyType(
     {
@@ -33,6 +38,9 @@ DRAWS = ("sampled", "serialized")
 """Methods that draw histories."""
 
 BETWEEN = ("none", "noising", "batch")
+
+TRANSFORMERS = ("heads", "memory", "compile")
+"""Settings that an LSTM has no use for."""
 
 
 def setting(default: Any, text: str) -> Any:
@@ -52,13 +60,18 @@ class LMSettings:
     hidden_size: int = setting(200, "units of a layer, and of a word's embedding")
     layers: int = setting(2, "layers")
     dropout: float = setting(0.5, "share of units dropped, in [0, 1)")
+    heads: int = setting(4, "transformer: attention heads of a layer")
+    memory: int = setting(64, "transformer: words before a piece that attention looks back to")
     tied: bool = setting(False, "use the embedding of the words as output weights too")
     init_range: float = setting(0.1, "weights start uniform in ± this")
     batch_size: int = setting(20, "streams that the text is cut into")
     unroll: int = setting(35, "words of a stream that an update sees")
     epochs: int = setting(40, "passes over the training text")
-    optimizer: str = setting("sgd", ", ".join(OPTIMIZERS))
+    optimizer: str | None = setting(
+        None, f"{', '.join(OPTIMIZERS)}; default: sgd for lstm, adam for transformer"
+    )
     learning_rate: float | None = setting(None, "step size; default: 20 for sgd, 0.002 for adam")
+    warmup: int = setting(0, "updates over which the step size rises to its full height")
     decay: float = setting(
         0.5, "factor on the step size after an epoch that was no better; the best state is reloaded"
     )
@@ -78,37 +91,56 @@ class LMSettings:
     )
     start_learning_rate: float | None = setting(None, "step size from then on; default: as it is")
     eval_batch_size: int = setting(10, "streams of an evaluation")
+    precision: str = setting(
+        "float32", "of matrix products: float32, or bfloat16 (less time and memory on a GPU)"
+    )
+    compile: bool = setting(False, "transformer: compile its layers by torch.compile")
 
     def __post_init__(self) -> None:
-        for name, known in (
-            ("model", MODELS),
-            ("optimizer", OPTIMIZERS),
-            ("between", BETWEEN),
-        ):
-            if getattr(self, name) not in known:
-                raise unknown_name(name, getattr(self, name), known)
-        for name in (
-            *("hidden_size", "layers", "batch_size", "unroll", "epochs", "k", "history", "every"),
-            "eval_batch_size",
-        ):
-            _whole(name, getattr(self, name), 1)
-        _whole("order", self.order, 2)
-        _whole("contexts", self.contexts, 0)
-        if not isinstance(self.tied, bool):
-            raise invalid("tied", "be true or false", self.tied)
-        _real("dropout", self.dropout, "be in [0, 1)", lambda x: 0.0 <= x < 1.0)
-        _real("decay", self.decay, "be in (0, 1]", lambda x: 0.0 < x <= 1.0)
+        self._check_names()
         if self.learning_rate is None:
-            object.__setattr__(self, "learning_rate", STEP_SIZES[self.optimizer])
-        for name in ("init_range", "learning_rate", "clip"):
-            _real(name, getattr(self, name), "be > 0", lambda x: x > 0.0)
-        if self.start_learning_rate is not None:
-            _real("start_learning_rate", self.start_learning_rate, "be > 0", lambda x: x > 0.0)
+            object.__setattr__(self, "learning_rate", STEP_SIZES[str(self.optimizer)])
+        self._check_numbers()
+        if self.model == "transformer" and self.hidden_size % (2 * self.heads):
+            constraint = f"be a multiple of twice the heads, {2 * self.heads}"
+            raise invalid("hidden_size", constraint, self.hidden_size)
         if self.history < self.order - 1:
             raise invalid("history", f"hold the context, {self.order - 1} words", self.history)
         kind, value = self.start_rule()
         if kind == "epoch" and value >= self.epochs:
             raise invalid("start", f"come before the end, epoch:{self.epochs}", self.start)
+
+    def _check_names(self) -> None:
+        """Refuses names that are none, and gives the model its optimizer where nobody did."""
+        if self.optimizer is None and self.model in MODELS:
+            object.__setattr__(self, "optimizer", OPTIMIZER_OF[self.model])
+        for name, known in (
+            ("model", MODELS),
+            ("optimizer", OPTIMIZERS),
+            ("between", BETWEEN),
+            ("precision", PRECISIONS),
+        ):
+            if getattr(self, name) not in known:
+                raise unknown_name(name, getattr(self, name), known)
+        for name in ("tied", "compile"):
+            if not isinstance(getattr(self, name), bool):
+                raise invalid(name, "be true or false", getattr(self, name))
+
+    def _check_numbers(self) -> None:
+        for name in (
+            *("hidden_size", "layers", "heads", "batch_size", "unroll", "epochs"),
+            *("k", "history", "every", "eval_batch_size"),
+        ):
+            _whole(name, getattr(self, name), 1)
+        _whole("order", self.order, 2)
+        for name in ("contexts", "memory", "warmup"):
+            _whole(name, getattr(self, name), 0)
+        _real("dropout", self.dropout, "be in [0, 1)", lambda x: 0.0 <= x < 1.0)
+        _real("decay", self.decay, "be in (0, 1]", lambda x: 0.0 < x <= 1.0)
+        for name in ("init_range", "learning_rate", "clip"):
+            _real(name, getattr(self, name), "be > 0", lambda x: x > 0.0)
+        if self.start_learning_rate is not None:
+            _real("start_learning_rate", self.start_learning_rate, "be > 0", lambda x: x > 0.0)
 
     @property
     def step_size(self) -> float:
@@ -134,47 +166,15 @@ class LMSettings:
 
     @classmethod
     def preset(cls, name: str, **changes: Any) -> LMSettings:
-        """The settings of a preset, with some changed.
+        """The settings of a preset of `lm_presets`, with some changed; `model` says of which model.
 
         Raises:
-            InvalidInputError: There is no such preset or setting, or a value is wrong.
+            InvalidInputError: There is no such preset, of that model, or setting, or a value is wrong.
         """
-        return cls(**{**preset_values(name), **changes})
-
-
-PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
-    {
-        "laptop": {},
-        "paper": {
-            "hidden_size": 1500,
-            "dropout": 0.65,
-            "epochs": 55,
-            "learning_rate": 1.0,
-            "clip": 5.0,
-            "history": 35,
-            "contexts": 0,
-            "between": "noising",
-            "start": "ppl:90",
-            "start_learning_rate": 1.0,
-        },
-    }
-)
-"""Settings to start from. `paper` is the authors' LSTM for Penn Treebank: 2 × 1500, batch 20 × 35, at every
-fifth update 10 histories of each context. Their λ 0.2 and step size 0.5 from perplexity 90 on stand beside
-a main gradient that is doubled: here that is λ 0.1 and step size 1."""
-
-DEFAULT_LAMBDA: Mapping[str, str] = MappingProxyType({"laptop": "0.5", "paper": "0.1"})
-
-
-def preset_values(name: str) -> dict[str, Any]:
-    """What a preset sets, by setting.
-
-    Raises:
-        InvalidInputError: There is no such preset.
-    """
-    if name not in PRESETS:
-        raise unknown_name("preset", name, PRESETS)
-    return dict(PRESETS[name])
+        model = changes.get("model")
+        if model is not None and model not in MODELS:
+            raise unknown_name("model", model, MODELS)
+        return cls(**{**preset_values(name, model), **changes})
 
 
 def checked_method(method: str) -> str:
@@ -190,12 +190,13 @@ def checked_method(method: str) -> str:
     return method
 
 
-def refuse_unused(method: str, given: Mapping[str, Any]) -> None:
-    """Refuses settings that a method has no use for.
+def refuse_unused(method: str, given: Mapping[str, Any], model: str = "lstm") -> None:
+    """Refuses settings that a method or a model has no use for.
 
     Args:
         method: A name of `METHODS`.
         given: What the user set, by setting.
+        model: A name of `MODELS`.
 
     Raises:
         InvalidInputError: One of them would be ignored.
@@ -213,6 +214,12 @@ def refuse_unused(method: str, given: Mapping[str, Any]) -> None:
             raise InvalidInputError(
                 f"{name} is of no use to the method {method!r}. Leave it out, or choose "
                 f"--method {'sampled' if name in drawn else 'batch'}."
+            )
+    for name in () if model == "transformer" else TRANSFORMERS:
+        if name in given:
+            raise InvalidInputError(
+                f"{name} is of no use to the model {model!r}. Leave it out, or choose "
+                "--model transformer."
             )
 
 

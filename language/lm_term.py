@@ -31,8 +31,8 @@ from imm_rl.device import uploaded
 from imm_rl.errors import invalid
 from imm_rl.language.backoff import BackoffModel
 from imm_rl.language.histories import Contexts, windows
+from imm_rl.language.language_model import LanguageModel
 from imm_rl.language.lm_settings import DRAWS, LMSettings
-from imm_rl.language.lstm import LanguageModel
 from imm_rl.language.ngram_rows import NgramRows
 from imm_rl.language.processes import ALONE, Processes
 from imm_rl.language.shared_groups import InSharedBatch, SharedGroups

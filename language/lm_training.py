@@ -35,11 +35,11 @@ from imm_rl.language.backoff import BackoffModel
 from imm_rl.language.corpus import Corpus
 from imm_rl.language.dropout_stream import DropoutStream
 from imm_rl.language.histories import Contexts
+from imm_rl.language.language_model import State, build
 from imm_rl.language.lm_evaluation import perplexity
 from imm_rl.language.lm_settings import LMSettings, checked_method
 from imm_rl.language.lm_term import MatchingTerm, checked_ngram
 from imm_rl.language.lm_update import EpochSums, Updates
-from imm_rl.language.lstm import State, build
 from imm_rl.language.ngram_rows import NgramRows
 from imm_rl.language.processes import ALONE, Processes
 from imm_rl.language.text_streams import Streams
@@ -226,8 +226,16 @@ class LMTrainer:
             started=self.started,
         )
         clip_grad_norm_(self.model.parameters(), self.settings.clip)
+        self._warm_up()
         self.optimizer.step()
         return main.detach()
+
+    def _warm_up(self) -> None:
+        """Raises the step size to its full height over the first updates."""
+        if self.updates <= self.settings.warmup:
+            share = min(1.0, (self.updates + 1) / max(self.settings.warmup, 1))
+            for group in self.optimizer.param_groups:
+                group["lr"] = self.learning_rate * share
 
     def _end_epoch(self, *, recovered: bool) -> Record:
         self.epoch, self.piece = self.epoch + 1, 0

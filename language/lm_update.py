@@ -15,9 +15,9 @@ from typing import Any
 
 import torch
 
+from imm_rl.language.language_model import LanguageModel
 from imm_rl.language.lm_settings import DRAWS
 from imm_rl.language.lm_term import MatchingTerm
-from imm_rl.language.lstm import LSTMModel
 from imm_rl.language.processes import ALONE, Processes
 from imm_rl.matching import Term
 from imm_rl.schedules import WeightController
@@ -105,7 +105,7 @@ class Updates:
 
     def __init__(
         self,
-        model: LSTMModel,
+        model: LanguageModel,
         term: MatchingTerm | None,
         controller: WeightController,
         processes: Processes = ALONE,

@@ -15,14 +15,14 @@ import torch
 from imm_rl.language.backoff import BackoffModel
 from imm_rl.language.corpus import Corpus
 from imm_rl.language.histories import Contexts
+from imm_rl.language.language_model import LanguageModel
 from imm_rl.language.level import Level
 from imm_rl.language.lm_evaluation import induced_probs, perplexity
 from imm_rl.language.lm_settings import LMSettings
-from imm_rl.language.lstm import LSTMModel
 
 
 def worth(
-    model: LSTMModel, corpus: Corpus, ngram: BackoffModel | None, *, settings: LMSettings
+    model: LanguageModel, corpus: Corpus, ngram: BackoffModel | None, *, settings: LMSettings
 ) -> dict[str, Any]:
     """Perplexities of a model in evaluation mode.
 
@@ -52,7 +52,7 @@ def worth(
 
 
 def induced_perplexity(
-    model: LSTMModel, corpus: Corpus, ngram: BackoffModel, *, streams: int, unroll: int
+    model: LanguageModel, corpus: Corpus, ngram: BackoffModel, *, streams: int, unroll: int
 ) -> float:
     """The perplexity of the induced model at the n-gram model's task, on the validation text."""
     device = next(model.parameters()).device

@@ -17,14 +17,13 @@ from typing import Any
 
 from imm_rl.cli import values
 from imm_rl.errors import InvalidInputError, unknown_name
+from imm_rl.language.lm_presets import DEFAULT_LAMBDA, PRESETS, preset_values
 from imm_rl.language.lm_settings import (
-    DEFAULT_LAMBDA,
     DRAWS,
     METHODS,
-    PRESETS,
+    MODELS,
     LMSettings,
     checked_method,
-    preset_values,
     refuse_unused,
 )
 
@@ -92,11 +91,11 @@ class LMConfig:
 
 
 def counting(method: str, settings: dict[str, Any]) -> dict[str, Any]:
-    """Those settings that a method has a use for."""
+    """Those settings that a method, and the model that they name, have a use for."""
     kept = {}
     for name, value in settings.items():
         try:
-            refuse_unused(method, {name: value})
+            refuse_unused(method, {name: value}, str(settings.get("model", LMSettings.model)))
         except InvalidInputError:
             continue
         kept[name] = value
@@ -132,7 +131,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--seeds", metavar="K", help="such as 3, 0-2 or 3,4 (default: one, drawn)")
     what.add_argument("--device", metavar="NAME", help="auto (default), cpu or cuda")
     what.add_argument("--logdir", metavar="DIR", help="where run folders go (default: runs)")
-    what.add_argument("--preset", metavar="NAME", help=f"{', '.join(PRESETS)} (default: laptop)")
+    what.add_argument(
+        "--preset",
+        metavar="NAME",
+        help=f"{', '.join(PRESETS)} (default: laptop); each has settings of its own for each model",
+    )
     group = parser.add_argument_group("settings of model and training")
     for field in dataclasses.fields(LMSettings):
         told = str(field.metadata["help"])
@@ -168,9 +171,9 @@ def resolve(
         for key in ("corpus", "method", "device", "logdir", "preset")
     }
     method = checked_method(texts["method"])
-    refuse_unused(method, {**file, **flags})
-    preset = preset_values(texts["preset"])
+    preset = preset_values(texts["preset"], _model(given))
     chosen = {**preset, **{key: value for key, value in given.items() if key in SETTINGS}}
+    refuse_unused(method, {**file, **flags}, chosen["model"])
     settings = _settings(method, chosen)
     drawn = given.get("seeds") is None
     sizes = {
@@ -189,6 +192,14 @@ def resolve(
         seeds_drawn=drawn,
         **sizes,
     )
+
+
+def _model(given: dict[str, Any]) -> str | None:
+    """The model that was asked for, None where nobody did."""
+    model = given.get("model")
+    if model is not None and model not in MODELS:
+        raise unknown_name("model", str(model), MODELS)
+    return model
 
 
 def _settings(method: str, chosen: dict[str, Any]) -> LMSettings:

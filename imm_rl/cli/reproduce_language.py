@@ -111,7 +111,8 @@ def _configs(job: Job) -> list[LMConfig]:
     from imm_rl.cli import values
     from imm_rl.cli.lm_config import counting, resolve
     from imm_rl.formats import read_yaml
-    from imm_rl.language.lm_settings import checked_method, preset_values
+    from imm_rl.language.lm_presets import preset_values
+    from imm_rl.language.lm_settings import checked_method
 
     args = job.args
     values.count("--jobs", args.jobs)

@@ -7,7 +7,8 @@ import pytest
 
 from imm_rl.cli.lm_config import FAST, LMConfig, resolve
 from imm_rl.errors import InvalidInputError
-from imm_rl.language.lm_settings import DEFAULT_LAMBDA, LMSettings
+from imm_rl.language.lm_presets import DEFAULT_LAMBDA
+from imm_rl.language.lm_settings import LMSettings
 
 
 def test_defaults_are_those_of_the_laptop_preset() -> None:

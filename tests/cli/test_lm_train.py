@@ -15,7 +15,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from imm_rl.language.arpa import read_arpa
 from imm_rl.language.corpus import load_corpus
 from imm_rl.language.lm_checkpoint import load_model
-from imm_rl.language.lm_settings import DEFAULT_LAMBDA, LMSettings
+from imm_rl.language.lm_presets import DEFAULT_LAMBDA
+from imm_rl.language.lm_settings import LMSettings
 from imm_rl.language.lm_worth import worth
 from imm_rl.language.ngram import KneserNey
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 WORDS = ("<eos>", "a", "b", "c", "d", "e", "f", "<unk>")
+SMALL = {"model": "transformer", "hidden_size": 8, "heads": 2}
 CASES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "none": ("none", "0", {}),
     "noising": ("noising", "linear:2->0@0.5", {}),
@@ -23,6 +24,8 @@ CASES: dict[str, tuple[str, str, dict[str, Any]]] = {
         *("batch", "1"),
         {"order": 3, "optimizer": "adam", "learning_rate": 0.01, "tied": True},
     ),
+    "batch, transformer": ("batch", "1", {**SMALL, "optimizer": "sgd", "learning_rate": 0.1}),
+    "sampled, transformer": ("sampled", "1", {**SMALL, "learning_rate": 0.01, "warmup": 3}),
     "batch, target-kl": ("batch", "target-kl:0.05", {}),
     "batch, aligned": ("batch", "aligned:2", {}),
     "sampled": ("sampled", "1", {}),

@@ -10,15 +10,15 @@ from scipy.stats import chisquare
 
 from imm_rl.errors import InvalidInputError
 from imm_rl.language.generation import generate, sentences
+from imm_rl.language.language_model import LanguageModel, build
 from imm_rl.language.lm_settings import LMSettings
-from imm_rl.language.lstm import LSTMModel, build
 from imm_rl.language.vocabulary import Vocabulary
 
 VOCABULARY = Vocabulary(("<eos>", "a", "b", "c", "d", "e", "f", "<unk>"))
 
 
 @pytest.fixture
-def model(tiny_settings: Callable[..., LMSettings]) -> LSTMModel:
+def model(tiny_settings: Callable[..., LMSettings]) -> LanguageModel:
     model = build(tiny_settings(init_range=1.5), 8, 1).eval()
     with torch.no_grad():
         model.output.bias[7] = 2.0  # <unk> would often be the likeliest word
@@ -26,13 +26,17 @@ def model(tiny_settings: Callable[..., LMSettings]) -> LSTMModel:
 
 
 def drawn(
-    model: LSTMModel, words: int = 40, seed: int = 0, prompt: tuple[str, ...] = (), **options: Any
+    model: LanguageModel,
+    words: int = 40,
+    seed: int = 0,
+    prompt: tuple[str, ...] = (),
+    **options: Any,
 ) -> list[str]:
     generator = torch.Generator().manual_seed(seed)
     return list(generate(model, VOCABULARY, prompt, words, generator, **options))
 
 
-def greedy(model: LSTMModel, words: int, prompt: tuple[str, ...] = ("<eos>",)) -> list[str]:
+def greedy(model: LanguageModel, words: int, prompt: tuple[str, ...] = ("<eos>",)) -> list[str]:
     """The likeliest known word after all words so far, from an empty state."""
     text = list(prompt)
     for _ in range(words):
@@ -41,19 +45,19 @@ def greedy(model: LSTMModel, words: int, prompt: tuple[str, ...] = ("<eos>",)) -
     return text[len(prompt) :]
 
 
-def test_words_repeat_with_their_seed_and_change_with_it(model: LSTMModel) -> None:
+def test_words_repeat_with_their_seed_and_change_with_it(model: LanguageModel) -> None:
     assert drawn(model, seed=1) == drawn(model, seed=1)
     assert drawn(model, seed=1) != drawn(model, seed=2)
     assert len(drawn(model, 7)) == 7
 
 
-def test_words_are_known_ones(model: LSTMModel) -> None:
+def test_words_are_known_ones(model: LanguageModel) -> None:
     found = set(drawn(model, 400))
     assert found == set(VOCABULARY.words) - {"<unk>"}
     assert "<unk>" not in drawn(model, 50, prompt=("zebra", "<unk>"))
 
 
-def test_words_are_drawn_as_often_as_the_model_says(model: LSTMModel) -> None:
+def test_words_are_drawn_as_often_as_the_model_says(model: LanguageModel) -> None:
     log_probs = model.after(torch.tensor([1, 2]))
     for temperature in (1.0, 2.0):
         generator = torch.Generator().manual_seed(5)
@@ -79,14 +83,14 @@ def test_words_are_drawn_as_often_as_the_model_says(model: LSTMModel) -> None:
 )
 @pytest.mark.parametrize("prompt", [(), ("c", "d")])
 def test_words_are_the_likeliest_ones_where_nothing_is_left_to_chance(
-    model: LSTMModel, options: dict[str, Any], prompt: tuple[str, ...]
+    model: LanguageModel, options: dict[str, Any], prompt: tuple[str, ...]
 ) -> None:
     expected = greedy(model, 12, prompt or ("<eos>",))
     for seed in (0, 1):
         assert drawn(model, 12, seed, prompt, **options) == expected
 
 
-def test_top_k_draws_from_so_many_words(model: LSTMModel) -> None:
+def test_top_k_draws_from_so_many_words(model: LanguageModel) -> None:
     log_probs = model.after(torch.tensor([1, 2]))[:7]
     likeliest = {VOCABULARY.words[int(i)] for i in log_probs.topk(3).indices}
     generator = torch.Generator().manual_seed(5)
@@ -98,7 +102,7 @@ def test_top_k_draws_from_so_many_words(model: LSTMModel) -> None:
     assert drawn(model, top_k=100) == drawn(model, top_k=0)
 
 
-def test_words_come_one_at_a_time(model: LSTMModel) -> None:
+def test_words_come_one_at_a_time(model: LanguageModel) -> None:
     generator = torch.Generator().manual_seed(0)
     endless = generate(model, VOCABULARY, (), 10**9, generator)
     assert list(islice(endless, 5)) == drawn(model, 5)
@@ -114,7 +118,7 @@ def test_words_come_one_at_a_time(model: LSTMModel) -> None:
     ],
 )
 def test_generate_refuses_bad_numbers(
-    model: LSTMModel, options: dict[str, Any], message: str
+    model: LanguageModel, options: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(InvalidInputError, match=message):
         drawn(model, **options)

@@ -21,7 +21,8 @@ def test_language_page_snippet_runs(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_language_page_names_every_method_and_setting_it_should() -> None:
-    from imm_rl.language.lm_settings import METHODS, PRESETS
+    from imm_rl.language.lm_presets import PRESETS
+    from imm_rl.language.lm_settings import METHODS
 
     text = PAGE.read_text(encoding="utf-8")
     for name in (*METHODS, *PRESETS):

@@ -33,6 +33,13 @@ TRAININGS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "sampled, tied": ("sampled", "0.5", {"tied": True}),
     "serialized": ("serialized", "0.5", {"between": "noising", "layers": 1}),
     "aligned": ("sampled", "aligned:1", {"every": 3}),
+    "transformer": (
+        "sampled",
+        "0.5",
+        {"model": "transformer", "heads": 2, "memory": 12, "learning_rate": 0.01, "warmup": 15},
+    ),
+    "bfloat16": ("batch", "0.5", {"model": "transformer", "heads": 2, "precision": "bfloat16"}),
+    "bfloat16, lstm": ("serialized", "0.5", {"precision": "bfloat16"}),
     "target-kl": ("batch", "target-kl:0.05", {"start": "epoch:1", "start_learning_rate": 3.0}),
 }
 
@@ -271,7 +278,7 @@ def test_a_model_of_another_version_is_refused(
     elif change == "another shape":
         state["parameters/output.bias"] = np.zeros(3, dtype=np.float32)
     elif change == "a setting":
-        about["settings"]["heads"] = 3
+        about["settings"]["depth"] = 3
     else:
         del state["vocabulary"]
     write_state(path, json.loads(json.dumps(about)), state)

@@ -7,6 +7,7 @@ masks, `.cpu()`, `repeat_interleave` without its size) is an error there.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ import torch
 
 from imm_rl.language import ngram_rows
 from imm_rl.language.corpus import Corpus
+from imm_rl.language.language_model import LanguageModel
 from imm_rl.language.lm_settings import LMSettings
 from imm_rl.language.lm_training import LMTrainer
 from imm_rl.language.ngram import KneserNey
@@ -39,6 +41,12 @@ def test_the_meta_device_refuses_to_be_waited_for(name: str) -> None:
     tensor = torch.zeros(3, dtype=torch.int64).to("meta")
     with pytest.raises((RuntimeError, NotImplementedError)):
         WAITS[name](tensor)
+
+
+@pytest.fixture(autouse=True)
+def _no_autocast(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`meta` knows none; it is off for float32, and waits for nothing."""
+    monkeypatch.setattr(LanguageModel, "autocast", lambda self, device: nullcontext())
 
 
 def on_meta(corpus: Corpus, settings: LMSettings, method: str, weight: str) -> LMTrainer:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from imm_rl.errors import InvalidInputError
-from imm_rl.language import lm_settings
+from imm_rl.language import lm_presets, lm_settings
 from imm_rl.language.lm_settings import LMSettings
 
 
@@ -33,6 +33,15 @@ from imm_rl.language.lm_settings import LMSettings
         ({"start": "ppl:0.5"}, "start must be"),
         ({"start": "ppl:1.2.3"}, "start must be"),
         ({"start": None}, "start must be"),
+        ({"precision": "bf16"}, "unknown precision 'bf16'"),
+        ({"compile": 1}, "compile must be true or false"),
+        ({"memory": -1}, "memory must be a whole number ≥ 0"),
+        ({"warmup": 0.5}, "warmup must be a whole number ≥ 0"),
+        ({"heads": 0}, "heads must be a whole number ≥ 1"),
+        (
+            {"model": "transformer", "hidden_size": 36, "heads": 4},
+            "hidden_size must be a multiple of twice the heads, 8; received 36",
+        ),
     ],
 )
 def test_settings_refuse_bad_values(changes: dict[str, Any], message: str) -> None:
@@ -60,9 +69,34 @@ def test_presets_are_the_defaults_and_the_authors_settings() -> None:
     assert (paper.batch_size, paper.unroll, paper.update_words) == (20, 35, 700)
     assert (paper.k, paper.every, paper.between) == (10, 5, "noising")
     assert paper.start_rule() == ("ppl", 90.0)
-    assert set(lm_settings.DEFAULT_LAMBDA) == set(lm_settings.PRESETS)
+    assert set(lm_presets.DEFAULT_LAMBDA) == set(lm_presets.PRESETS)
     with pytest.raises(InvalidInputError, match="unknown preset 'papr'. Did you mean 'paper'?"):
         LMSettings.preset("papr")
+
+
+def test_presets_are_of_a_model() -> None:
+    for name, models in lm_presets.PRESETS.items():
+        for model in models:
+            assert LMSettings.preset(name, model=model).model == model
+    assert LMSettings.preset("laptop").model == "lstm"
+    assert LMSettings.preset("gpu").model == "transformer"  # its only one
+    with pytest.raises(InvalidInputError, match="Its presets are: laptop, gpu"):
+        LMSettings.preset("paper", model="transformer")
+    with pytest.raises(InvalidInputError, match="Did you mean 'transformer'?"):
+        LMSettings.preset("laptop", model="tranformer")
+
+
+def test_the_optimizer_is_the_model_s_where_nobody_says() -> None:
+    assert LMSettings(model="transformer").optimizer == "adam"
+    assert LMSettings(model="transformer", optimizer="sgd").step_size == 20.0
+    assert LMSettings().optimizer == "sgd"
+
+
+@pytest.mark.parametrize("name", lm_settings.TRANSFORMERS)
+def test_settings_that_a_model_would_ignore_are_refused(name: str) -> None:
+    with pytest.raises(InvalidInputError, match=f"^{name} is of no use to the model 'lstm'"):
+        lm_settings.refuse_unused("batch", {name: 1})
+    lm_settings.refuse_unused("batch", {name: 1}, "transformer")
 
 
 def test_methods_are_known_by_name() -> None:

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from imm_rl.language.corpus import Corpus
 from imm_rl.language.histories import Contexts
+from imm_rl.language.language_model import LanguageModel, build
 from imm_rl.language.lm_settings import LMSettings
 from imm_rl.language.lm_term import Grouped, MatchingTerm
-from imm_rl.language.lstm import LSTMModel, build
 from imm_rl.language.ngram import KneserNey
 from imm_rl.language.ngram_rows import NgramRows
 
@@ -34,7 +34,7 @@ class Made:
         self.settings = settings
         generator = torch.Generator().manual_seed(seed)
         self.term = MatchingTerm(method, self.rows, self.contexts, settings, generator)
-        self.model: LSTMModel = build(settings, 8, 4).double()
+        self.model: LanguageModel = build(settings, 8, 4).double()
 
     def gradients(self) -> list[Tensor]:
         found = [p.grad for p in self.model.parameters() if p.grad is not None]
@@ -175,13 +175,13 @@ def test_drawn_methods_show_the_model_histories_of_so_many_contexts(
     made: Making, method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[tuple[int, ...]] = []
-    after = LSTMModel.after
+    after = LanguageModel.after
 
-    def watched(self: LSTMModel, histories: Tensor) -> Tensor:
+    def watched(self: LanguageModel, histories: Tensor) -> Tensor:
         seen.append(tuple(histories.shape))
         return after(self, histories)
 
-    monkeypatch.setattr(LSTMModel, "after", watched)
+    monkeypatch.setattr(LanguageModel, "after", watched)
     for contexts, groups in ((0, 7), (100, 7), (7, 7), (4, 4), (1, 1)):
         one = made(method, contexts=contexts, k=3, history=5)
         seen.clear()

@@ -13,11 +13,11 @@ from torch.nn.functional import nll_loss
 from imm_rl.language.backoff import BackoffModel
 from imm_rl.language.corpus import Corpus
 from imm_rl.language.histories import Contexts
+from imm_rl.language.language_model import LanguageModel, build
 from imm_rl.language.level import Level
 from imm_rl.language.lm_settings import LMSettings
 from imm_rl.language.lm_term import MatchingTerm
 from imm_rl.language.lm_update import EpochSums, Updates
-from imm_rl.language.lstm import LSTMModel, build
 from imm_rl.language.ngram import KneserNey
 from imm_rl.language.ngram_rows import NgramRows
 from imm_rl.schedules import WeightController
@@ -42,7 +42,7 @@ class Case:
         rows = NgramRows(ngram, self.contexts.words)
         generator = torch.Generator().manual_seed(0)
         self.term = MatchingTerm(method, rows, self.contexts, settings, generator)
-        self.model: LSTMModel = build(settings, 8, 4).eval()
+        self.model: LanguageModel = build(settings, 8, 4).eval()
         self.controller = WeightController([weight])
         self.updates = Updates(self.model, None if method == "none" else self.term, self.controller)
         self.inputs, self.targets = tokens[:30].view(3, 10), tokens[1:31]

@@ -9,17 +9,17 @@ import torch
 
 from imm_rl.language.corpus import Corpus
 from imm_rl.language.histories import Contexts
+from imm_rl.language.language_model import LanguageModel, build
 from imm_rl.language.lm_evaluation import induced_probs, perplexity
 from imm_rl.language.lm_settings import LMSettings
 from imm_rl.language.lm_worth import induced_perplexity, worth
-from imm_rl.language.lstm import LSTMModel, build
 from imm_rl.language.ngram import KneserNey
 
 Settings = Callable[..., LMSettings]
 
 
 @pytest.fixture
-def model(tiny_settings: Settings) -> LSTMModel:
+def model(tiny_settings: Settings) -> LanguageModel:
     return build(tiny_settings(init_range=0.9), 8, 1).eval()
 
 
@@ -28,7 +28,7 @@ def with_valid(corpus: Corpus, valid: list[int]) -> Corpus:
     return Corpus(corpus.name, corpus.vocabulary, corpus.train, words, corpus.test)
 
 
-def slow(model: LSTMModel, corpus: Corpus, ngram: KneserNey) -> float:
+def slow(model: LanguageModel, corpus: Corpus, ngram: KneserNey) -> float:
     """The induced model's, the n-gram model's where the training text lacks the context."""
     contexts = Contexts.of(torch.from_numpy(corpus.train), ngram.order)
     n_contexts = len(contexts.words)
@@ -45,7 +45,7 @@ def slow(model: LSTMModel, corpus: Corpus, ngram: KneserNey) -> float:
 
 
 def test_worth_has_the_perplexities_of_all_models(
-    model: LSTMModel, tiny_corpus: Corpus, tiny_ngram: KneserNey, tiny_settings: Settings
+    model: LanguageModel, tiny_corpus: Corpus, tiny_ngram: KneserNey, tiny_settings: Settings
 ) -> None:
     settings = tiny_settings()
     found = worth(model, tiny_corpus, tiny_ngram, settings=settings)
@@ -70,7 +70,7 @@ def test_worth_has_the_perplexities_of_all_models(
     ids=["some-unknown", "all-unknown", "one-word-after-unknown"],
 )
 def test_induced_perplexity_leaves_contexts_that_training_lacks_to_the_ngram(
-    model: LSTMModel, tiny_corpus: Corpus, valid: list[int], order: int
+    model: LanguageModel, tiny_corpus: Corpus, valid: list[int], order: int
 ) -> None:
     corpus = with_valid(tiny_corpus, valid)
     assert 7 not in corpus.train  # <unk>

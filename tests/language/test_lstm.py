@@ -5,8 +5,9 @@ from collections.abc import Callable
 import pytest
 import torch
 
+from imm_rl.language.language_model import build
 from imm_rl.language.lm_settings import LMSettings
-from imm_rl.language.lstm import LSTMModel, build
+from imm_rl.language.lstm import LSTMModel
 
 Settings = Callable[..., LMSettings]
 HISTORIES = torch.randint(8, (3, 2, 5), generator=torch.Generator().manual_seed(0))

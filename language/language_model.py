@@ -1,0 +1,70 @@
+"""What a language model is to training, evaluation and generation: four methods. `build` makes one.
+
+Index letters: B streams, T words, N histories, L words of each, H hidden units, V words of the vocabulary.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import torch
+from torch import nn
+
+from imm_rl.language.lm_settings import LMSettings
+
+State: TypeAlias = tuple[torch.Tensor, ...]
+"""What a model carries from one piece of a stream to the next."""
+
+
+class LanguageModel(nn.Module):
+    """A model of the next word.
+
+    Args:
+        settings: `precision` counts here: with bfloat16, matrix products are rounded to it; parameters,
+            log-probabilities and their gradients stay float32.
+    """
+
+    def __init__(self, settings: LMSettings) -> None:
+        super().__init__()
+        self._rounded = settings.precision == "bfloat16"
+
+    def start(self, streams: int) -> State:
+        """The state before the first word of B streams."""
+        raise NotImplementedError
+
+    def encode(self, words: torch.Tensor, state: State) -> tuple[torch.Tensor, State]:
+        """Maps words (B, T) to hidden vectors (B, T, H), and the state after them."""
+        raise NotImplementedError
+
+    def log_probs(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Maps hidden vectors (..., H) to log Q(next word), (..., V) in nats."""
+        raise NotImplementedError
+
+    def after(self, histories: torch.Tensor) -> torch.Tensor:
+        """Maps histories (..., L) to log Q(next word) after their last word, (..., V) in nats."""
+        flat = histories.reshape(-1, histories.shape[-1])
+        hidden = self.encode(flat, self.start(len(flat)))[0][:, -1]
+        log_probs = self.log_probs(hidden)
+        return log_probs.view(*histories.shape[:-1], log_probs.shape[-1])
+
+    def autocast(self, device: torch.device) -> torch.autocast:
+        """The context that a model's layers run in."""
+        return torch.autocast(device.type, torch.bfloat16, enabled=self._rounded)
+
+
+def build(settings: LMSettings, vocab_size: int, seed: int) -> LanguageModel:
+    """The model that the settings name, on the CPU; the seed decides its first weights."""
+    from imm_rl.language.lstm import LSTMModel  # both stand on this module
+    from imm_rl.language.transformer import TransformerModel
+
+    kind = LSTMModel if settings.model == "lstm" else TransformerModel
+    generator = torch.Generator().manual_seed(seed)
+    with torch.random.fork_rng([]):  # PyTorch's layers draw first weights of their own
+        return kind(settings, vocab_size, generator)
+
+
+@torch.no_grad()
+def draw_uniform(model: nn.Module, bound: float, generator: torch.Generator) -> None:
+    """Draws all parameters anew, uniform in ± bound."""
+    for parameter in model.parameters():
+        parameter.copy_(torch.rand(parameter.shape, generator=generator) * 2 * bound - bound)

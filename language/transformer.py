@@ -1,0 +1,167 @@
+"""A causal transformer language model that reads a stream piece by piece, as the LSTM does.
+
+Pre-norm blocks with rotary positions and PyTorch's fused attention. What it carries from piece to piece is
+each layer's keys and values of the last `memory` words, without gradients: a word looks back at the words
+of its piece and at those. Keys are kept as they are before their rotation, so that positions count from the
+start of what is looked at, and the same word before the same words has the same prediction anywhere.
+
+Index letters: as in `language_model`; P remembered words, D units of a head.
+
+Sources: Dai et al., "Transformer-XL", ACL 2019 (the memory); Su et al., "RoFormer", arXiv 2104.09864
+(rotary positions); Xiong et al., "On Layer Normalization in the Transformer Architecture", ICML 2020
+(pre-norm).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn.functional import gelu, scaled_dot_product_attention
+
+from imm_rl.language.language_model import LanguageModel, State, draw_uniform
+from imm_rl.language.lm_settings import LMSettings
+
+ROTARY_BASE = 10_000.0
+
+
+class TransformerModel(LanguageModel):
+    """See the module's docstring.
+
+    Args:
+        settings: `hidden_size`, `layers`, `heads`, `memory`, `dropout`, `tied`, `init_range`,
+            `precision` and `compile` count.
+        vocab_size: V.
+        generator: What the weights are drawn with; on the CPU.
+    """
+
+    def __init__(self, settings: LMSettings, vocab_size: int, generator: torch.Generator) -> None:
+        super().__init__(settings)
+        size = settings.hidden_size
+        self._heads, self._memory = settings.heads, settings.memory
+        self.embedding = nn.Embedding(vocab_size, size)
+        self.dropout = nn.Dropout(settings.dropout)
+        self.blocks = nn.ModuleList(Block(settings) for _ in range(settings.layers))
+        self.output = nn.Linear(size, vocab_size)
+        if settings.tied:
+            self.output.weight = self.embedding.weight
+        draw_uniform(self, settings.init_range, generator)
+        # The last norm is no table of weights: it starts as the identity, as those of the blocks do.
+        self.norm = nn.LayerNorm(size)
+        for block in self.blocks:
+            block.start_small(settings.layers)
+        self._layers = torch.compile(self._read, dynamic=True) if settings.compile else self._read
+
+    def start(self, streams: int) -> State:  # noqa: D102
+        weight = self.embedding.weight
+        empty = weight.new_zeros(streams, self._heads, 0, weight.shape[1] // self._heads)
+        return (empty,) * (2 * len(self.blocks))
+
+    def encode(self, words: torch.Tensor, state: State) -> tuple[torch.Tensor, State]:  # noqa: D102
+        with self.autocast(words.device):
+            return self._layers(words, state)
+
+    def log_probs(self, hidden: torch.Tensor) -> torch.Tensor:  # noqa: D102
+        with self.autocast(hidden.device):
+            logits: torch.Tensor = self.output(hidden)
+        return logits.to(self.output.weight.dtype).log_softmax(-1)
+
+    def _read(self, words: torch.Tensor, state: State) -> tuple[torch.Tensor, State]:
+        """All layers, for `encode`."""
+        hidden = self.dropout(self.embedding(words))  # (B, T, H)
+        past, size = state[0].shape[2:]
+        seen = past + words.shape[1]
+        turns = rotations(seen, size, words.device, self.embedding.weight.dtype)
+        # (T, P + T): the remembered words, and those of the piece up to one's own.
+        visible = words.new_ones(words.shape[1], seen, dtype=torch.bool).tril(past)
+        after: list[torch.Tensor] = []
+        for i, block in enumerate(self.blocks):
+            hidden, keys, values = block(hidden, state[2 * i], state[2 * i + 1], turns, visible)
+            after += [self._kept(keys), self._kept(values)]
+        return self.dropout(self.norm(hidden)), tuple(after)
+
+    def _kept(self, past: torch.Tensor) -> torch.Tensor:
+        """The last P of (B, heads, P + T, D), without gradients."""
+        return past[:, :, max(0, past.shape[2] - self._memory) :].detach()
+
+
+class Block(nn.Module):
+    """Attention to the words before, then a layer of hidden units; each adds to what it reads.
+
+    Args:
+        settings: As of the model.
+    """
+
+    def __init__(self, settings: LMSettings) -> None:
+        super().__init__()
+        size = settings.hidden_size
+        self._heads = settings.heads
+        self.dropout = nn.Dropout(settings.dropout)
+        self.attention_norm, self.hidden_norm = nn.LayerNorm(size), nn.LayerNorm(size)
+        self.query_key_value = nn.Linear(size, 3 * size, bias=False)
+        self.attended = nn.Linear(size, size, bias=False)
+        self.hidden = nn.Linear(size, 4 * size)
+        self.back = nn.Linear(4 * size, size)
+
+    @torch.no_grad()
+    def start_small(self, layers: int) -> None:
+        """Norms as the identity, no biases, and what is added shrunk by √(2 · layers), as in GPT-2."""
+        for norm in (self.attention_norm, self.hidden_norm):
+            norm.weight.fill_(1.0)
+            norm.bias.zero_()
+        for adding in (self.attended, self.back):
+            adding.weight.div_((2 * layers) ** 0.5)
+        self.hidden.bias.zero_()
+        self.back.bias.zero_()
+
+    def forward(
+        self,
+        x: torch.Tensor,
+        past_keys: torch.Tensor,
+        past_values: torch.Tensor,
+        turns: tuple[torch.Tensor, torch.Tensor],
+        visible: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Reads on.
+
+        Args:
+            x: (B, T, H).
+            past_keys: (B, heads, P, D), not rotated.
+            past_values: (B, heads, P, D).
+            turns: Of P + T positions, from `rotations`.
+            visible: (T, P + T), whether a word looks at another.
+
+        Returns:
+            (B, T, H), and the keys and values of all P + T words.
+        """
+        streams, words, size = x.shape
+        parts = self.query_key_value(self.attention_norm(x)).view(
+            streams, words, 3, self._heads, -1
+        )
+        queries, keys, values = parts.permute(2, 0, 3, 1, 4)  # each (B, heads, T, D)
+        keys = torch.cat([past_keys.to(keys.dtype), keys], 2)
+        values = torch.cat([past_values.to(values.dtype), values], 2)
+        now = [part[keys.shape[2] - words :] for part in turns]
+        found = scaled_dot_product_attention(
+            rotated(queries, *now), rotated(keys, *turns), values, attn_mask=visible
+        )
+        found = found.transpose(1, 2).reshape(streams, words, size)
+        x = x + self.dropout(self.attended(found))
+        x = x + self.dropout(self.back(gelu(self.hidden(self.hidden_norm(x)))))
+        return x, keys, values
+
+
+def rotations(
+    positions: int, size: int, device: torch.device, dtype: torch.dtype
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Cosines and sines, each (positions, size / 2), by which pairs of a head's units are turned."""
+    place = torch.arange(positions, device=device, dtype=torch.float32)
+    rates = ROTARY_BASE ** -(torch.arange(0, size, 2, device=device) / size)
+    angles = place.unsqueeze(1) * rates
+    return angles.cos().to(dtype), angles.sin().to(dtype)
+
+
+def rotated(x: torch.Tensor, cosines: torch.Tensor, sines: torch.Tensor) -> torch.Tensor:
+    """Turns the units of heads (..., T, D): unit i together with unit i + D / 2."""
+    first, second = x.chunk(2, -1)
+    turned = [first * cosines - second * sines, first * sines + second * cosines]
+    return torch.cat(turned, -1).to(x.dtype)
