@@ -126,7 +126,7 @@ class Processes:
     def part(self) -> None:
         """Ends the group once all have come here."""
         if self.count > 1:
-            self.told(None)
+            self.any(False)  # each hears from all the others, so that nobody leaves too early
             distributed.destroy_process_group()
 
     def _reduce(self, tensor: torch.Tensor, operation: Any) -> None:
