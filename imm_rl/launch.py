@@ -49,7 +49,8 @@ def first_to_fail() -> bool:
     if launched() == 1:
         return True
     with contextlib.suppress(Exception):  # no store, no answer
-        from torch.distributed import TCPStore  # late: torch is slow to import
+        # Late: torch is slow to import.
+        from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
         store = TCPStore(
             os.environ["MASTER_ADDR"],

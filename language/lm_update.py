@@ -10,7 +10,7 @@ Index letters: M positions of a piece, m of them in this process, V words of the
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -72,7 +72,7 @@ class EpochSums:
     def totals(self, processes: Processes) -> EpochSums:
         """The sums over all processes."""
         measured = processes.total([float(getattr(self, name)) for name in MEASURED])
-        return replace(self, **dict(zip(MEASURED, measured, strict=True)))
+        return EpochSums(**{**vars(self), **dict(zip(MEASURED, measured, strict=True))})
 
     def means(self) -> dict[str, float]:
         """What an epoch is reported with; a mean of nothing is left out."""

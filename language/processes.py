@@ -87,7 +87,9 @@ class Processes:
         held = [p for p in parameters if p.grad is not None]
         flat = torch.cat([p.grad.flatten() for p in held if p.grad is not None])
         self.sum(flat)
-        for parameter, part in zip(held, flat.split([p.numel() for p in held]), strict=True):
+        sizes = [p.numel() for p in held]
+        parts = flat.split(sizes)  # type: ignore[no-untyped-call]
+        for parameter, part in zip(held, parts, strict=True):
             parameter.grad = part.view_as(parameter)
 
     # --- between hosts ------------------------------------------------------------------------

@@ -66,7 +66,8 @@ class SharedGroups(NamedTuple):
             place[both],
             slot[both],
         ]
-        on_device = uploaded(torch.cat(parts), device).split([len(part) for part in parts])
+        sizes = [len(part) for part in parts]
+        on_device = uploaded(torch.cat(parts), device).split(sizes)  # type: ignore[no-untyped-call]
         return cls(
             everybodys[own],
             on_device[0],

@@ -9,6 +9,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 
 @contextmanager
@@ -19,11 +20,14 @@ def stop_on_interrupt(*, terminate: bool = False) -> Iterator[threading.Event]:
         terminate: Whether SIGTERM does so too.
     """
     asked = threading.Event()
-    second = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+    second: dict[int, Any] = {
+        signal.SIGINT: signal.default_int_handler,
+        signal.SIGTERM: signal.SIG_DFL,
+    }
 
     def ask(number: int, frame: object) -> None:  # noqa: ARG001  the signature of handlers
         asked.set()
-        signal.signal(number, second[signal.Signals(number)])
+        signal.signal(number, second[number])
 
     main = threading.current_thread() is threading.main_thread()
     numbers = [signal.SIGINT, signal.SIGTERM] if terminate else [signal.SIGINT]

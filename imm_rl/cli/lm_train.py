@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
     if args.print_config or args.dry_run:
         return _shown(config, console, as_yaml=args.print_config) if first else 0
     processes = started(config.device)
-    folder = None
+    folder = RunFolder(config.logdir)  # the others are told which one below it
     if processes.first:
         check_writable(config.logdir)
         corpus = run_corpus(config)
