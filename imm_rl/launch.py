@@ -1,4 +1,4 @@
-"""What `torchrun` (or `accelerate launch`) tells a process that it started beside others; free of torch.
+"""What `torchrun` tells a process that it started beside others; free of torch.
 
 `language.processes` makes a group of them; the command line asks here who it is, so that one of them alone
 speaks.
