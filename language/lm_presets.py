@@ -14,12 +14,13 @@ PRESETS: Mapping[str, Mapping[str, Mapping[str, Any]]] = MappingProxyType(
             "lstm": {},
             "transformer": {
                 "hidden_size": 128,
-                "layers": 2,
-                "dropout": 0.5,
+                "layers": 3,
+                "dropout": 0.3,
                 "tied": True,
                 "init_range": 0.05,
-                "learning_rate": 0.002,
+                "learning_rate": 0.001,
                 "warmup": 100,
+                "epochs": 30,
             },
         },
         "paper": {
