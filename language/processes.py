@@ -1,9 +1,9 @@
 """Several processes that train one language model together, each with its share of the streams.
 
-`started(device)` makes them a group where `torchrun` started this process beside others; otherwise there is one, `ALONE`, for which every method does nothing. Every process holds the whole
-model and the whole text, so few things have to be said: gradients (summed once an update), what
-`shared_groups` needs, and, from host to host, numbers and decisions. All of them call every method in the
-same order.
+`started(device)` makes them a group where `torchrun` started this process beside others; otherwise there
+is one, `ALONE`, for which every method does nothing. Every process holds the whole model and the whole
+text, so few things have to be said: gradients (summed once an update), what `shared_groups` needs, and,
+from host to host, numbers and decisions. All of them call every method in the same order.
 
 Source: the set-up is Hugging Face Accelerate's `PartialState` (gloo on CPUs, NCCL on GPUs).
 """
