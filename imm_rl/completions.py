@@ -113,10 +113,17 @@ class InBatch:
             as much in the loss as it has items. True: one row a group (N = G) and less work, for
             labels 0..G−1 without gaps; the restricted model is then asked for the groups in that
             order, and the groups' sizes as item weights give the same loss.
+        n_groups_of: Maps `context` to G, for `per_group`: otherwise the host waits for the device
+            to see it.
     """
 
     groups_of: Callable[[Any], ArrayOrTensor]
     per_group: bool = False
+    n_groups_of: Callable[[Any], int] | None = None
+
+    def __post_init__(self) -> None:
+        if self.n_groups_of is not None and not self.per_group:
+            raise invalid("n_groups_of", "be left out unless per_group=True", self.n_groups_of)
 
     def induced(  # noqa: D102
         self, log_prob_fn: LogProbFn, context: Any, *, check: bool = True
@@ -124,7 +131,8 @@ class InBatch:
         log_probs = log_prob_fn(context)
         labels = as_tensor("the groups of InBatch", self.groups_of(context), log_probs.device)
         if self.per_group:
-            return induced.grouped(log_probs, labels, check=check)
+            count = None if self.n_groups_of is None else self.n_groups_of(context)
+            return induced.grouped(log_probs, labels, n_groups=count, check=check)
         groups = torch.unique(labels, return_inverse=True)[1]
         return induced.grouped(log_probs, groups, check=check)[groups]
 

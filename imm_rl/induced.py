@@ -123,6 +123,7 @@ def grouped(
     groups: torch.Tensor,
     weights: torch.Tensor | None = None,
     *,
+    n_groups: int | None = None,
     check: bool = True,
 ) -> torch.Tensor:
     """Averages the full model over the items of one batch that share a restricted context.
@@ -134,8 +135,9 @@ def grouped(
         groups: (M,) integers in 0..G−1, the group of each item; every group must have an item.
         weights: (M,), at least 0 and constants (no gradient passes to them), a positive sum in each
             group; equal where not given.
-        check: Checks the values of `groups` and `weights`, which makes the host wait for the
-            device.
+        n_groups: G, where the caller knows it; otherwise the host waits for the device to see it.
+        check: Checks the values of `groups`, `n_groups` and `weights`, which makes the host wait
+            for the device.
 
     Returns:
         (G, Y), log Q̄(y|x̄_g) in nats, G = groups.max() + 1.
@@ -147,7 +149,10 @@ def grouped(
     items = log_probs.shape[0]
     _check_groups(groups, items)
     groups = groups.long()
-    n_groups = int(groups.max()) + 1
+    if n_groups is None:
+        n_groups = int(groups.max()) + 1
+    elif check and n_groups != int(groups.max()) + 1:
+        raise invalid("n_groups", f"be the number of groups, {int(groups.max()) + 1}", n_groups)
     if weights is None:
         shares = log_probs.new_ones(items)
     else:

@@ -160,7 +160,7 @@ class InducedModelMatching:
         """
         if isinstance(self.completions, Sampled) and self.completions.serialized:
             contexts, log_weights = self.completions.draw(context)
-            return losses.serialized_backward(
+            loss = losses.serialized_backward(
                 log_prob_fn,
                 contexts,
                 log_weights,
@@ -168,7 +168,10 @@ class InducedModelMatching:
                 scale=scale,
                 chunk=self.completions.chunk,
                 weights=_weights(weights, log_weights),
+                check=self._check,
             )
+            self._check = False
+            return loss
         with torch.set_grad_enabled(scale != 0):
             loss = self.term(log_prob_fn, context, weights).loss
         if scale != 0:

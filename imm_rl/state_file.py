@@ -80,13 +80,30 @@ def read_state(path: str | Path, mine: Mapping[str, Any], what: str = "agent") -
     """
     article = "an" if what[0] in "aeiou" else "a"
     made, state = read_identity(path, f"{article} {what}")
+    check_identity(path, made, mine, what)
+    return state
+
+
+def check_identity(
+    path: str | Path, made: Mapping[str, Any], mine: Mapping[str, Any], what: str
+) -> None:
+    """Refuses a state of another training.
+
+    Args:
+        path: Of the state, for the error.
+        made: Its identity.
+        mine: What that must be.
+        what: Whose state is wanted, for the error, such as "agent".
+
+    Raises:
+        InvalidInputError: It is one; the error says how they differ.
+    """
     other = next((name for name in mine if made.get(name) != mine[name]), None)
     if other is not None:
         was, now = _differing(made.get(other), mine[other])
         raise InvalidInputError(
             f"{path} is a checkpoint of another {what}: {other} was {was!r} and is {now!r}."
         )
-    return state
 
 
 def _differing(was: Any, now: Any) -> tuple[Any, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import numpy as np
 import torch
 
 
@@ -21,10 +22,14 @@ class DropoutStream:
     Args:
         seed: Of the stream.
         device: Of the model.
+        rank: Of the process, of several that train one model: each has masks of its own, the first one
+            those of a training in one process.
     """
 
-    def __init__(self, seed: int, device: torch.device) -> None:
+    def __init__(self, seed: int, device: torch.device, rank: int = 0) -> None:
         self._device = device
+        if rank:
+            seed = int(np.random.SeedSequence([seed, rank]).generate_state(1)[0])
         with torch.random.fork_rng(self._devices()):
             torch.manual_seed(seed)
             self.state = self._now()

@@ -2,7 +2,9 @@
 
 A position p of the text is a history: all words up to and with tokens[p]; what follows it is to be
 predicted. Its restricted context is its last n − 1 words. `Contexts` numbers the contexts of a text,
-`draw` picks histories that share one. Everything stays on the text's device, and nothing waits for it.
+`draw` picks histories that share one. Everything stays on the text's device. A training keeps it on the
+host, where no draw waits for the accelerator: `ends` says which histories are drawn, and `windows` takes
+their words from the text that lies on the accelerator.
 
 Index letters: T positions, C distinct contexts, N items, K histories of an item, L words of a history.
 """
@@ -67,11 +69,22 @@ class Contexts:
         Returns:
             (N, K, L) int64; the last n − 1 words of each are its context.
         """
+        return windows(self.tokens, self.ends(ids, k, generator), length)
+
+    def ends(self, ids: torch.Tensor, k: int, generator: torch.Generator) -> torch.Tensor:
+        """The positions (N, K) int64 of such histories; arguments as of `draw`."""
         first = self.starts[ids].unsqueeze(1)
         count = (self.starts[ids + 1].unsqueeze(1) - first).double()
         shares = torch.rand(
             len(ids), k, generator=generator, device=ids.device, dtype=torch.float64
         )
-        ends = self.positions[first + (shares * count).long()]
-        back = torch.arange(1 - length, 1, device=ids.device)
-        return self.tokens[(ends.unsqueeze(2) + back) % len(self.tokens)]
+        return self.positions[first + (shares * count).long()]
+
+
+def windows(tokens: torch.Tensor, ends: torch.Tensor, length: int) -> torch.Tensor:
+    """The L words of a text up to given positions: (T,) and (N, K) to (N, K, L), int64.
+
+    The text goes round in a ring.
+    """
+    back = torch.arange(1 - length, 1, device=ends.device)
+    return tokens[(ends.unsqueeze(-1) + back) % len(tokens)]

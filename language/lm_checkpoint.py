@@ -1,7 +1,8 @@
 """Where a language model's training stands, as an `.npz`, and trained models as files.
 
 `imm-rl lm train` writes a checkpoint after every epoch and on Ctrl-C, anywhere within an epoch; a resumed
-run ends with the parameters of one that was never interrupted.
+run ends with the parameters of one that was never interrupted. Of several processes that train together
+all call `save_checkpoint`, and the first one writes one file for all; it is taken up by as many.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from imm_rl import launch
 from imm_rl.errors import InvalidInputError
 from imm_rl.language.language_model import LanguageModel, build
 from imm_rl.language.lm_settings import LMSettings
@@ -22,8 +24,8 @@ from imm_rl.language.lm_update import EpochSums
 from imm_rl.language.vocabulary import Vocabulary
 from imm_rl.state_file import (
     Arrays,
+    check_identity,
     read_identity,
-    read_state,
     state_part,
     with_prefix,
     write_state,
@@ -35,7 +37,9 @@ KIND = "language model"
 
 def save_checkpoint(trainer: LMTrainer, path: str | Path) -> None:
     """Writes the training's state to an `.npz`, whole or not at all."""
-    write_state(path, identity(trainer), training_state(trainer))
+    state = training_state(trainer)
+    if trainer.processes.first:
+        write_state(path, identity(trainer), state)
 
 
 def load_checkpoint(trainer: LMTrainer, path: str | Path) -> None:
@@ -44,7 +48,15 @@ def load_checkpoint(trainer: LMTrainer, path: str | Path) -> None:
     Raises:
         InvalidInputError: Not such a file, or one of another training; the error says how they differ.
     """
-    state = read_state(path, identity(trainer), KIND)
+    made, state = read_identity(path, f"a {KIND}")
+    count, now = made.get("processes", 1), trainer.processes.count
+    if count != now:
+        raise InvalidInputError(
+            f"{path} is a checkpoint of a training in {count} process{'es' * (count != 1)}, and "
+            f"{now} {'were' if now > 1 else 'was'} started: each has streams and random numbers of its "
+            f"own. Go on with: {' '.join(launch.start_words(count))} lm train --resume"
+        )
+    check_identity(path, made, identity(trainer), KIND)
     try:
         restore(trainer, state)
     except (KeyError, ValueError, TypeError, RuntimeError) as error:
@@ -56,7 +68,9 @@ def load_checkpoint(trainer: LMTrainer, path: str | Path) -> None:
 
 def identity(trainer: LMTrainer) -> dict[str, Any]:
     """What must be the same for a checkpoint to fit, JSON-able, by the name that errors use."""
+    several = {} if trainer.processes.count == 1 else {"processes": trainer.processes.count}
     return {
+        **several,
         "corpus": trainer.corpus.fingerprint(),
         "method": trainer.method,
         "lambda": trainer.schedule.text,
@@ -67,36 +81,52 @@ def identity(trainer: LMTrainer) -> dict[str, Any]:
 
 
 def training_state(trainer: LMTrainer) -> Arrays:
-    """The state of a training between two updates, as arrays by name."""
+    """The state of a training between two updates, as arrays by name.
+
+    Of several processes: for the first one that of all, for the others nothing.
+    """
+    parts = trainer.processes.gathered(_own_state(trainer))
+    if not trainer.processes.first:
+        return {}
     best = trainer.best
     counters = [float(getattr(trainer, name)) for name in COUNTERS]
     state: dict[str, Any] = {
         "counters": np.array(counters),
         "records": np.array(json.dumps(trainer.records)),
         "notes": np.array(json.dumps(trainer.notes)),
-        "sums": np.array(trainer.gradients.sums.values()),
         "best": np.array([best.perplexity, best.epoch]),
-        "dropout": trainer.dropout.state.numpy(),
         "generator": trainer.generator.get_state().numpy(),
         **with_prefix("parameters", _arrays(trainer.model.state_dict())),
         **with_prefix("best_parameters", _arrays(best.parameters)),
-        **with_prefix("carried", {str(i): _array(t) for i, t in enumerate(trainer.carried)}),
         **with_prefix("controller", trainer.controller.state()),
     }
+    for rank, part in enumerate(parts):
+        state |= with_prefix(f"process_{rank}", part) if rank else part
     for index, held in trainer.optimizer.state_dict()["state"].items():
         named = {key: _array(value) for key, value in held.items() if value is not None}
         state |= with_prefix(f"optimizer/{index}", named)
     return state
 
 
+def _own_state(trainer: LMTrainer) -> Arrays:
+    """What each process has for itself."""
+    carried = {str(i): _array(part) for i, part in enumerate(trainer.carried)}
+    return {
+        "sums": np.array(trainer.gradients.sums.values()),
+        "dropout": trainer.dropout.state.numpy(),
+        **with_prefix("carried", carried),
+    }
+
+
 def restore(trainer: LMTrainer, state: Arrays) -> None:
     """Puts a new trainer where `training_state` says."""
-    device = trainer.device
+    device, rank = trainer.device, trainer.processes.rank
+    own = state_part(f"process_{rank}", state) if rank else state
     for name, value in zip(COUNTERS, state["counters"], strict=True):
         setattr(trainer, name, type(getattr(trainer, name))(value))
     trainer.records = json.loads(str(state["records"]))
     trainer.notes = json.loads(str(state["notes"]))
-    trainer.gradients.sums = EpochSums.of(state["sums"])
+    trainer.gradients.sums = EpochSums.of(own["sums"])
     best_parameters = _tensors(state_part("best_parameters", state), device)
     perplexity, epoch = state["best"]
     trainer.best = Best(float(perplexity), int(epoch), best_parameters)
@@ -109,10 +139,10 @@ def restore(trainer: LMTrainer, state: Arrays) -> None:
         held.setdefault(int(index), {})[name] = value.cpu() if name == "step" else value
     empty = trainer.optimizer.state_dict()
     trainer.optimizer.load_state_dict({**empty, "state": held})
-    carried = _tensors(state_part("carried", state), device)
+    carried = _tensors(state_part("carried", own), device)
     trainer.carried = tuple(carried[str(i)] for i in range(len(trainer.carried)))
     trainer.controller.restore(state_part("controller", state))
-    trainer.dropout.state = torch.from_numpy(state["dropout"].copy())
+    trainer.dropout.state = torch.from_numpy(own["dropout"].copy())
     trainer.generator.set_state(torch.from_numpy(state["generator"].copy()))
 
 

@@ -12,12 +12,18 @@ from torch.nn.functional import nll_loss
 
 from imm_rl.language.histories import Contexts
 from imm_rl.language.language_model import LanguageModel
+from imm_rl.language.processes import ALONE, Processes
 from imm_rl.language.text_streams import IGNORED, Streams
 
 
 @torch.no_grad()
 def perplexity(
-    model: LanguageModel, tokens: torch.Tensor, *, streams: int = 10, unroll: int = 35
+    model: LanguageModel,
+    tokens: torch.Tensor,
+    *,
+    streams: int = 10,
+    unroll: int = 35,
+    processes: Processes = ALONE,
 ) -> float:
     """Exp of the mean −log Q(word | words before it in its stream), over all words but the first.
 
@@ -27,19 +33,21 @@ def perplexity(
         streams: B stretches are read side by side, each from an empty state: fewer give a slightly
             lower perplexity and take longer.
         unroll: Words of a piece; the state is carried, so it changes nothing but memory.
+        processes: Among which the streams are split; all of them get the same number.
 
     Returns:
         NaN or inf where the model diverged.
     """
-    pieces = Streams(tokens, streams, unroll, whole=True)
-    state = model.start(pieces.n_streams)
+    pieces = Streams(tokens, streams, unroll, whole=True, share=processes.share)
+    own = len(range(pieces.n_streams)[pieces.own])
+    state = model.start(own)
     total = torch.zeros((), dtype=torch.float64, device=tokens.device)
-    for piece in pieces:
+    for piece in pieces if own else ():
         hidden, state = model.encode(piece.inputs, state)
         log_probs = model.log_probs(hidden).flatten(0, 1)
         loss = nll_loss(log_probs, piece.targets.flatten(), ignore_index=IGNORED, reduction="sum")
         total += loss.double()
-    mean = float(total) / (len(tokens) - 1)
+    mean = processes.total([float(total)])[0] / (len(tokens) - 1)
     return math.exp(mean) if mean < 700.0 else math.inf if mean == mean else math.nan
 
 
@@ -77,13 +85,14 @@ def induced_probs(
     seen = torch.zeros(n_contexts, dtype=torch.float64, device=asked.device)
     vocab_size = 1
     pieces = Streams(contexts.tokens, streams, unroll, whole=True)
+    laid_out = pieces.laid_out(contexts.ids)
     state = model.start(pieces.n_streams)
-    for piece in pieces:
+    for index, piece in enumerate(pieces):
         hidden, state = model.encode(piece.inputs, state)
         counted = piece.targets.flatten() != IGNORED
         log_probs = model.log_probs(hidden).flatten(0, 1)[counted]
         vocab_size = log_probs.shape[1]
-        ids = contexts.ids[piece.positions.flatten()[counted]]
+        ids = laid_out[:, pieces.span(index)].flatten()[counted]
         seen.index_add_(0, ids, torch.ones_like(ids, dtype=torch.float64))
         # Each position answers all pairs of its context.
         item = torch.repeat_interleave(torch.arange(len(ids), device=ids.device), counts[ids])

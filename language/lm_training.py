@@ -5,6 +5,10 @@ carried; after it the model is evaluated: where it got no better, the best state
 size falls by `decay`. A loss that becomes NaN or infinite sends the training back to its best state too,
 and is noted.
 
+Several processes (`processes`) may train one model: each has its share of the streams, all of them take the
+same steps and decisions. The contexts of the text stay on the host; updates are queued without a wait for
+the device.
+
 The trainer's state is plain arrays (`lm_checkpoint`): a training that goes on from them ends with the
 parameters of one that was never interrupted, dropout masks and drawn histories included.
 
@@ -26,7 +30,7 @@ from torch import nn
 from torch.nn.functional import nll_loss
 from torch.nn.utils import clip_grad_norm_
 
-from imm_rl.errors import RunFailedError, invalid
+from imm_rl.errors import RunFailedError
 from imm_rl.language.backoff import BackoffModel
 from imm_rl.language.corpus import Corpus
 from imm_rl.language.dropout_stream import DropoutStream
@@ -34,9 +38,10 @@ from imm_rl.language.histories import Contexts
 from imm_rl.language.language_model import State, build
 from imm_rl.language.lm_evaluation import perplexity
 from imm_rl.language.lm_settings import LMSettings, checked_method
-from imm_rl.language.lm_term import MatchingTerm
+from imm_rl.language.lm_term import MatchingTerm, checked_ngram
 from imm_rl.language.lm_update import EpochSums, Updates
 from imm_rl.language.ngram_rows import NgramRows
+from imm_rl.language.processes import ALONE, Processes
 from imm_rl.language.text_streams import Streams
 from imm_rl.schedules import Schedule, WeightController, parse
 
@@ -73,6 +78,7 @@ class LMTrainer:
         records: One a finished epoch: `epoch`, `words`, `valid/perplexity`, `learning_rate`,
             `time/words_per_second`, and what `EpochSums.means` tells.
         notes: What happened that a user should know: recoveries, when the term set in.
+        processes: Among which the streams are split.
         epoch: Finished epochs.
         updates: Made so far.
 
@@ -85,10 +91,11 @@ class LMTrainer:
             may go without; with one, KL(P̂‖Q̄) is logged.
         seed: Decides first weights, dropout and histories, each with random numbers of its own.
         device: Where to train.
+        processes: With which other processes; each makes the same trainer, on a device of its own.
 
     Raises:
-        InvalidInputError: An unknown method, a wrong schedule, a text that is too short, or an n-gram
-            model that is missing or does not fit.
+        InvalidInputError: An unknown method, a wrong schedule, a text that is too short, streams that
+            cannot be split, or an n-gram model that is missing or does not fit.
     """
 
     def __init__(
@@ -101,33 +108,41 @@ class LMTrainer:
         *,
         seed: int = 0,
         device: torch.device | str = "cpu",
+        processes: Processes = ALONE,
     ) -> None:
+        processes.check_streams(settings.batch_size)
+        self.processes = processes
         self.corpus, self.settings, self.seed = corpus, settings, seed
         self.method, self.schedule = checked_method(method), parse(schedule)
-        _checked_ngram(self.method, ngram, settings, len(corpus.vocabulary))
+        checked_ngram(self.method, ngram, settings, len(corpus.vocabulary))
         self.device = torch.device(device)
         seeds = [int(s) for s in np.random.SeedSequence(seed).generate_state(3)]
         self.model = build(settings, len(corpus.vocabulary), seeds[0]).to(self.device)
         self.learning_rate = settings.step_size
         self.optimizer = self.new_optimizer()
         self._valid = torch.from_numpy(corpus.valid).to(self.device)
-        tokens = torch.from_numpy(corpus.train).to(self.device)
-        self._streams = Streams(tokens, settings.batch_size, settings.unroll)
-        self.generator = torch.Generator(self.device).manual_seed(seeds[1])
-        self.dropout = DropoutStream(seeds[2], self.device)
+        text = torch.from_numpy(corpus.train)
+        tokens = text.to(self.device)
+        self._streams = Streams(tokens, settings.batch_size, settings.unroll, share=processes.share)
+        self.generator = torch.Generator().manual_seed(seeds[1])
+        self.dropout = DropoutStream(seeds[2], self.device, processes.rank)
         self._ids: torch.Tensor | None = None
         term = None
         if ngram is not None:
-            contexts = Contexts.of(tokens, settings.order)
+            contexts = Contexts.of(text, settings.order)
             rows = NgramRows(ngram, contexts.words, self.device)
-            term = MatchingTerm(self.method, rows, contexts, settings, self.generator)
-            self._ids = contexts.ids
+            term = MatchingTerm(
+                *(self.method, rows, contexts, settings, self.generator),
+                tokens=tokens,
+                processes=processes,
+            )
+            self._ids = self._streams.laid_out(contexts.ids)
         self.controller = WeightController([self.schedule])
-        self.gradients = Updates(self.model, term, self.controller)
+        self.gradients = Updates(self.model, term, self.controller, processes)
         self.records: list[Record] = []
         self.notes: list[str] = []
         self.epoch = self.updates = self.piece = self.recoveries = 0
-        self.carried: State = self.model.start(settings.batch_size)
+        self.carried: State = self._start()
         self.seconds = 0.0
         self.best = Best(math.inf, 0, copied(self.model))
         self.started = False
@@ -159,7 +174,7 @@ class LMTrainer:
 
         Args:
             after_update: Called with the trainer and, after an epoch, its record; returns whether to
-                go on.
+                go on. Of several processes one that says no stops all of them at this update.
 
         Raises:
             RunFailedError: The loss was no number more often than `MOST_RECOVERIES`.
@@ -168,7 +183,8 @@ class LMTrainer:
             while not self.finished:
                 record = self._step()
                 self.dropout.keep()  # for a checkpoint that the callback writes
-                if after_update is not None and not after_update(self, record):
+                go_on = after_update is None or after_update(self, record)
+                if self.processes.any(not go_on):
                     return
         self.model.load_state_dict(self.best.parameters)
         self.model.eval()
@@ -180,11 +196,18 @@ class LMTrainer:
         self.piece += 1
         self.updates += 1
         ends = self.piece == self.pieces
-        bad = (ends or self.updates % CHECK_EVERY == 0) and not math.isfinite(float(loss))
+        found = 0.0
+        if ends or self.updates % CHECK_EVERY == 0:
+            found = self.processes.total([float(loss)])[0] / self.processes.count
+        bad = not math.isfinite(found)
         self.seconds += time.perf_counter() - began
         if bad:
-            self._recover(f"the loss became {float(loss)}")
+            self._recover(f"the loss became {found}")
         return self._end_epoch(recovered=bad) if ends else None
+
+    def _start(self) -> State:
+        """The state before the first word of this process's streams."""
+        return self.model.start(self.settings.batch_size // self.processes.count)
 
     def _update(self) -> torch.Tensor:
         self.model.train()
@@ -197,7 +220,7 @@ class LMTrainer:
         self.gradients.add_gradient(
             main,
             log_probs,
-            None if self._ids is None else self._ids[piece.positions.flatten()],
+            None if self._ids is None else self._ids[:, self._streams.span(self.piece)].flatten(),
             self.updates,
             min(1.0, self.updates / (self.settings.epochs * self.pieces)),
             started=self.started,
@@ -216,21 +239,21 @@ class LMTrainer:
 
     def _end_epoch(self, *, recovered: bool) -> Record:
         self.epoch, self.piece = self.epoch + 1, 0
-        self.carried = self.model.start(self.settings.batch_size)
+        self.carried = self._start()
         self.model.eval()
         found = perplexity(
             self.model,
             self._valid,
             streams=self.settings.eval_batch_size,
             unroll=self.settings.unroll,
+            processes=self.processes,
         )
-        sums = self.gradients.sums
         record: Record = {
             "epoch": self.epoch,
             "words": self.words,
             "valid/perplexity": found,
             "learning_rate": self.learning_rate,
-            **sums.means(),
+            **self.gradients.sums.totals(self.processes).means(),
             "time/words_per_second": self.words / max(self.seconds, 1e-9),
         }
         self.gradients.sums = EpochSums()
@@ -263,7 +286,7 @@ class LMTrainer:
                 "learning_rate, a smaller clip or a smaller λ."
             )
         self._back_to_best()
-        self.carried = self.model.start(self.settings.batch_size)
+        self.carried = self._start()
         self.gradients.sums = EpochSums()
         state = f"epoch {self.best.epoch}'s" if self.best.epoch else "the first"
         self.notes.append(
@@ -288,22 +311,6 @@ class LMTrainer:
         if self.settings.optimizer == "adam":
             return torch.optim.Adam(self.model.parameters(), self.learning_rate)
         return torch.optim.SGD(self.model.parameters(), self.learning_rate)
-
-
-def _checked_ngram(
-    method: str, ngram: BackoffModel | None, settings: LMSettings, vocab_size: int
-) -> None:
-    """Refuses an n-gram model that is missing, or is not of this text and order."""
-    if ngram is None:
-        if method != "none":
-            raise invalid("ngram", f"be an n-gram model for the method {method!r}", None)
-        return
-    if (ngram.order, ngram.vocab_size) != (settings.order, vocab_size):
-        raise invalid(
-            "ngram",
-            f"be of order {settings.order} and {vocab_size} words, as the settings and the corpus",
-            f"order {ngram.order} and {ngram.vocab_size} words",
-        )
 
 
 def copied(model: nn.Module) -> dict[str, torch.Tensor]:

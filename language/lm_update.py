@@ -1,8 +1,10 @@
 """One update of a language model: the gradient of main loss + λ · term, and what an epoch adds up.
 
-`LMTrainer` calls `Updates.add_gradient` for every piece of text.
+`LMTrainer` calls `Updates.add_gradient` for every piece of text. No update waits for the device, but with
+the schedules `target-kl` and `aligned`, which look at what they adapt to. Of several processes each adds up
+its own share, and the gradients are summed.
 
-Index letters: M positions of a piece, V words of the vocabulary.
+Index letters: M positions of a piece, m of them in this process, V words of the vocabulary.
 """
 
 from __future__ import annotations
@@ -15,7 +17,8 @@ import torch
 
 from imm_rl.language.language_model import LanguageModel
 from imm_rl.language.lm_settings import DRAWS
-from imm_rl.language.lm_term import Grouped, MatchingTerm
+from imm_rl.language.lm_term import MatchingTerm
+from imm_rl.language.processes import ALONE, Processes
 from imm_rl.matching import Term
 from imm_rl.schedules import WeightController
 
@@ -23,9 +26,14 @@ MEASURE_EVERY = 10
 """Updates between two looks at KL(P̂‖Q̄)."""
 
 
+MEASURED = ("loss", "term", "kl", "agreement")
+
+
 @dataclass
 class EpochSums:
     """What an epoch adds up; losses stay on the device, so that no update waits for it.
+
+    Of several processes `MEASURED` are each one's shares, and all else is the same in all of them.
 
     Attributes:
         words: Trained on.
@@ -61,6 +69,11 @@ class EpochSums:
             setattr(sums, name, type(first)(value))
         return sums
 
+    def totals(self, processes: Processes) -> EpochSums:
+        """The sums over all processes."""
+        measured = processes.total([float(getattr(self, name)) for name in MEASURED])
+        return EpochSums(**{**vars(self), **dict(zip(MEASURED, measured, strict=True))})
+
     def means(self) -> dict[str, float]:
         """What an epoch is reported with; a mean of nothing is left out."""
         means = {}
@@ -87,12 +100,18 @@ class Updates:
         model: In training.
         term: The matching term, None without one.
         controller: Of the one λ.
+        processes: Among which each piece is split.
     """
 
     def __init__(
-        self, model: LanguageModel, term: MatchingTerm | None, controller: WeightController
+        self,
+        model: LanguageModel,
+        term: MatchingTerm | None,
+        controller: WeightController,
+        processes: Processes = ALONE,
     ) -> None:
         self._model, self._term, self._controller = model, term, controller
+        self._processes = processes
         self.sums = EpochSums()
 
     def add_gradient(
@@ -105,21 +124,22 @@ class Updates:
         *,
         started: bool,
     ) -> None:
-        """Adds the gradient of main + λ · term to the parameters' `.grad`.
+        """Adds the gradient of main + λ · term to the parameters' `.grad`; all processes get the same.
 
         Args:
-            main: Mean of −log Q over the piece, with gradients.
-            log_probs: (M, V), log Q, with gradients; nats.
-            ids: (M,), contexts of the positions; None without a term.
+            main: Mean of −log Q over this process's positions, with gradients.
+            log_probs: (m, V), log Q there, with gradients; nats.
+            ids: (M,), contexts of all processes' positions, on the host; None without a term.
             update: Number of the update.
             progress: Share of the training that is done, in [0, 1].
             started: Whether the term has set in.
         """
         sums, words = self.sums, len(log_probs)
-        sums.words, sums.updates = sums.words + words, sums.updates + 1
+        sums.words, sums.updates = sums.words + words * self._processes.count, sums.updates + 1
         sums.loss = sums.loss + main.detach() * words
         if self._term is None or ids is None:
-            main.backward()  # type: ignore[no-untyped-call]
+            self._backward(main)
+            self._processes.sum_gradients(self._model.parameters())
             return
         weight = float(self._controller.weights(progress)[0]) if started else 0.0
         kind = self._term.kind(update)
@@ -129,11 +149,20 @@ class Updates:
             term = None
         else:
             loss, term = self._add_weighted(main, log_probs, ids, kind, weight)
+            self._processes.sum_gradients(self._model.parameters())
         if look:
             self._look(term if kind == "batch" else None, log_probs, ids, adapt=started)
         if loss is not None:
             sums.weight += weight
             sums.terms, sums.term = sums.terms + 1, sums.term + loss
+
+    def _backward(self, mean: torch.Tensor) -> None:
+        """Adds the gradient of this process's share of a mean over all positions."""
+        self._shared(mean).backward()  # type: ignore[no-untyped-call]
+
+    def _shared(self, mean: torch.Tensor) -> torch.Tensor:
+        """This process's share of a mean over all positions, of its mean over its own."""
+        return mean if self._processes.count == 1 else mean / self._processes.count
 
     def _add_weighted(
         self,
@@ -147,10 +176,9 @@ class Updates:
         term = None
         if self._term is not None and weight != 0.0:
             term = self._term.in_graph(kind, log_probs, ids)
-        total = main if term is None else main + weight * term.loss
-        total.backward()  # type: ignore[no-untyped-call]
+        self._backward(main if term is None else main + weight * term.loss)
         if term is not None:
-            return term.loss.detach(), term
+            return self._shared(term.loss.detach()), term
         if self._term is None or weight == 0.0 or kind not in DRAWS:
             return None, None
         return self._term.backward(self._model, ids, weight), None
@@ -163,21 +191,26 @@ class Updates:
         kind: str,
         progress: float,
     ) -> tuple[torch.Tensor | None, float]:
-        """The same with a λ that depends on the angle between the two gradients."""
+        """The same with a λ that depends on the angle between the two gradients of all processes."""
         parameters = [p for p in self._model.parameters() if p.requires_grad]
-        main.backward(retain_graph=True)  # type: ignore[no-untyped-call]
+        self._shared(main).backward(retain_graph=True)  # type: ignore[no-untyped-call]
+        self._processes.sum_gradients(parameters)
         own = [p.grad for p in parameters]
         for parameter in parameters:
             parameter.grad = None
         loss, _ = self._add_weighted(0.0 * main, log_probs, ids, kind, 1.0)
+        self._processes.sum_gradients(parameters)
         other = [p.grad for p in parameters]
         pairs = [(a, b) for a, b in zip(own, other, strict=True) if a is not None and b is not None]
-        inner = sum(float((a * b).sum()) for a, b in pairs)
-        norms = [
-            math.sqrt(sum(float((g * g).sum()) for g in side)) for side in zip(*pairs, strict=True)
-        ]
-        product = norms[0] * norms[1] if norms else 0.0
-        self._controller.observe(cosine=[inner / product if product > 0.0 else 0.0])
+        cosine = 0.0
+        if pairs:
+            # One look at the device for all of them.
+            products = [((a * b).sum(), (a * a).sum(), (b * b).sum()) for a, b in pairs]
+            found = torch.stack([torch.stack(product) for product in products]).tolist()
+            inner, *squares = (sum(column) for column in zip(*found, strict=True))
+            norm = math.sqrt(squares[0]) * math.sqrt(squares[1])
+            cosine = inner / norm if norm > 0.0 else 0.0
+        self._controller.observe(cosine=[cosine])
         weight = float(self._controller.weights(progress)[0])
         for parameter, a, b in zip(parameters, own, other, strict=True):
             parameter.grad = a if b is None else weight * b if a is None else a + weight * b
@@ -194,9 +227,10 @@ class Updates:
             term = self._term.in_graph("batch", log_probs.detach(), ids)
         if term is None:
             return
-        measured = self._term.measures(term, Grouped.of(ids).sizes)
+        measured = self._term.measures(term, self._term.grouped(ids).sizes)
         self.sums.looks += 1
-        self.sums.kl = self.sums.kl + measured["kl"]
-        self.sums.agreement = self.sums.agreement + measured["agreement"]
+        kl = self._shared(measured["kl"])
+        self.sums.kl = self.sums.kl + kl
+        self.sums.agreement = self.sums.agreement + self._shared(measured["agreement"])
         if adapt and self._controller.needs_kl:
-            self._controller.observe(kl=[float(measured["kl"])])
+            self._controller.observe(kl=self._processes.total([float(kl)]))

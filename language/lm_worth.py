@@ -37,7 +37,7 @@ def worth(
         `ngram_valid_perplexity`, `ngram_test_perplexity` and `induced_valid_perplexity`.
     """
     device = next(model.parameters()).device
-    cut = {"streams": settings.eval_batch_size, "unroll": settings.unroll}
+    cut: dict[str, Any] = {"streams": settings.eval_batch_size, "unroll": settings.unroll}
     found: dict[str, Any] = {
         f"{part}_perplexity": perplexity(model, _on(getattr(corpus, part), device), **cut)
         for part in ("valid", "test")

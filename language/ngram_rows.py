@@ -1,7 +1,8 @@
 """An n-gram model as a restricted model on a device: rows of P̂ for the contexts of one text.
 
 Training asks for the same contexts again and again, so where each stands in the model's tables is looked
-up once; a call then gathers rows, on the device and without waiting for it.
+up once; a call then gathers rows on the device. Which contexts are asked for the host knows, so it never
+waits.
 
 Index letters: C contexts of the text, N of them in a call, V words.
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from imm_rl.device import uploaded
 from imm_rl.language.backoff import BackoffModel
 
 BLOCK = 500
@@ -21,7 +23,7 @@ DENSE_BYTES = 512 * 2**20
 
 
 class NgramRows:
-    """P̂(y|context) of numbered contexts: `probs(ids (N,)) -> (N, V)` float32.
+    """P̂(y|context) of numbered contexts: `probs(ids (N,)) -> (N, V)` float32; ids on the host.
 
     Args:
         model: The n-gram model, of order n.
@@ -39,6 +41,7 @@ class NgramRows:
         dense_bytes: int = DENSE_BYTES,
     ) -> None:
         contexts = words.cpu().numpy()
+        self._device = torch.device(device)
         self._table: torch.Tensor | None = None
         if 4 * len(contexts) * model.vocab_size <= dense_bytes:
             self._table = torch.empty(len(contexts), model.vocab_size, device=device)
@@ -48,11 +51,13 @@ class NgramRows:
             return
         self._unigram = torch.from_numpy(model.unigram).float().to(device)
         self._levels = []
+        self._counts = []  # of each level, on the host
         for level in model.levels:
             found = level.find(contexts[:, contexts.shape[1] - level.order + 1 :])
             # A context that is not listed has weight 1 and no entries.
             first = np.where(found >= 0, level.indptr[found], 0)
             last = np.where(found >= 0, level.indptr[found + 1], 0)
+            self._counts.append(torch.from_numpy(last - first))
             arrays = (level.weights(found).astype(np.float32), first, last - first)
             tables = (level.words, level.probs.astype(np.float32))
             self._levels.append(
@@ -60,16 +65,22 @@ class NgramRows:
             )
 
     def probs(self, ids: torch.Tensor, /) -> torch.Tensor:
-        """Rows of P̂, (N, V) float32, sums 1, of contexts (N,) int64."""
+        """Rows of P̂, (N, V) float32, sums 1, on the device, of contexts (N,) int64 on the host."""
+        asked = uploaded(ids, self._device)
         if self._table is not None:
-            return self._table.index_select(0, ids)
+            return self._table.index_select(0, asked)
         rows = self._unigram.repeat(len(ids), 1)
-        for weights, first, count, words, probs in self._levels:
-            rows.mul_(weights[ids].unsqueeze(1))
-            counts = count[ids]
+        levels = zip(self._levels, self._counts, strict=True)
+        for (weights, first, count, words, probs), known in levels:
+            rows.mul_(weights[asked].unsqueeze(1))
+            counts = count[asked]
             ends = counts.cumsum(0)
-            item = torch.repeat_interleave(torch.arange(len(ids), device=ids.device), counts)
-            entry = torch.arange(len(item), device=ids.device)
-            entry = entry + (first[ids] - ends + counts)[item]
+            item = torch.repeat_interleave(
+                torch.arange(len(ids), device=asked.device),
+                counts,
+                output_size=int(known[ids].sum()),
+            )
+            entry = torch.arange(len(item), device=asked.device)
+            entry = entry + (first[asked] - ends + counts)[item]
             rows[item, words[entry]] = probs[entry]
         return rows

@@ -3,6 +3,8 @@
 Exit codes: 0; 2 bad input; 1 a run that failed; 130 after Ctrl-C. Each sub-command is a module with
 `add_arguments(parser)` and `run(args) -> int`, imported when it is asked for; what such a module needs
 beyond the standard library it imports within `run`, so that every `--help` answers at once.
+
+Of several processes that `torchrun` started (`imm_rl.launch`) the first that fails speaks, and no other.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from imm_rl import launch
 from imm_rl.errors import ImmRlError, InvalidInputError, unknown_name
 
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -37,6 +40,9 @@ ABOUT = {
     "": "train an agent that sees more, helped by a policy that sees less",
     "lm ": "train a language model, helped by an n-gram model",
 }
+
+TOGETHER = ("lm train",)
+"""Commands that several processes carry out together."""
 
 INTERRUPTED = 130
 
@@ -65,6 +71,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _complain(name, str(error), 2)
     except (ImmRlError, OSError) as error:
         return _complain(name, str(error), 1)
+    except Exception:
+        if launch.first_to_fail():
+            raise
+        return 1
 
 
 def _run(command: str, arguments: list[str]) -> int:
@@ -72,12 +82,17 @@ def _run(command: str, arguments: list[str]) -> int:
         return _without_command(arguments)
     from imm_rl.cli.parser import Parser
 
+    if launch.launched() > 1 and command not in TOGETHER:
+        raise InvalidInputError(
+            f"{command} runs in one process, and {launch.launched()} were started. Start it as: "
+            f"imm-rl {command}"
+        )
     path, summary = COMMANDS[command]
     module = importlib.import_module(path)
     parser = Parser(prog=f"imm-rl {command}", description=f"{summary[0].upper()}{summary[1:]}.")
     module.add_arguments(parser)
     args = parser.parsed(arguments[len(command.split()) :])
-    args.command_line = ["imm-rl", *arguments]
+    args.command_line = [*launch.start_words(), *arguments]
     # `--env my_module:factory` means a module of the folder one stands in; installed ones come first.
     if os.getcwd() not in sys.path and "" not in sys.path:
         sys.path.append(os.getcwd())
@@ -121,7 +136,8 @@ def _without_command(arguments: list[str]) -> int:
 
 def _complain(name: str, message: str, code: int) -> int:
     """One line on stderr, whatever the message."""
-    print(f"{name}: error: {' '.join(message.split())}", file=sys.stderr)
+    if launch.first_to_fail():
+        print(f"{name}: error: {' '.join(message.split())}", file=sys.stderr)
     return code
 
 

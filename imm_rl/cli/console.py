@@ -45,6 +45,16 @@ class Console:
             self.say(text)
 
 
+class Silent(Console):
+    """Prints nothing: for all but the first of several processes."""
+
+    def __init__(self) -> None:
+        super().__init__(json_only=True, quiet=True)
+
+    def result(self, values: Mapping[str, Any], text: str) -> None:
+        """Nothing, either."""
+
+
 class Progress:
     """A bar where stderr is a terminal, else a line for every evaluation.
 

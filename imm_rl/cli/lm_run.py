@@ -1,5 +1,7 @@
 """One run of `imm-rl lm train`: its seeds one after the other, each in a folder of its own.
 
+Several processes carry it out together; the first one writes the files.
+
 `lm_folder` says what lies where.
 """
 
@@ -9,19 +11,22 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
+import torch
+
 from imm_rl.cli.console import Console, Progress, number
 from imm_rl.cli.interrupt import stop_on_interrupt
 from imm_rl.cli.lm_config import LMConfig
 from imm_rl.cli.lm_folder import RESTRICTED, check_same, plan, run_corpus
 from imm_rl.cli.lm_models import LM_MODEL
 from imm_rl.cli.lm_summary import seed_summary, summary_of
-from imm_rl.device import torch_device
+from imm_rl.errors import RunFailedError
 from imm_rl.language.arpa import write_arpa
 from imm_rl.language.backoff import BackoffModel
 from imm_rl.language.corpus import Corpus
 from imm_rl.language.lm_checkpoint import load_checkpoint, save_checkpoint, save_model
 from imm_rl.language.lm_training import LMTrainer, Record
 from imm_rl.language.ngram import KneserNey
+from imm_rl.language.processes import ALONE, Processes, own_device
 from imm_rl.runs import PROGRESS, SUMMARY, RunFolder
 from imm_rl.tensorboard import CurveWriter, remove_curves
 
@@ -31,6 +36,7 @@ def trained(
     folder: RunFolder,
     console: Console,
     stopped: Callable[[], bool] | None = None,
+    processes: Processes = ALONE,
 ) -> dict[str, Any] | None:
     """Trains every seed that is not done yet, from its checkpoint if there is one.
 
@@ -39,9 +45,11 @@ def trained(
         folder: The run's.
         console: For notes and progress.
         stopped: Asked after every update whether to stop, as after Ctrl-C.
+        processes: That train together.
 
     Returns:
-        The summary of all seeds, or None where it was stopped, with the state saved.
+        The summary of all seeds, empty for all processes but the first; or None where it was stopped,
+        with the state saved.
 
     Raises:
         InvalidInputError: The corpus is not the one that the run began with.
@@ -57,6 +65,7 @@ def trained(
             f"restricted model: Kneser-Ney of order {ngram.order}, validation perplexity "
             f"{number(ngram.perplexity(corpus.valid))}"
         )
+    if config.method != "none" and processes.first:
         for leftover in folder.path.glob(f".{RESTRICTED}.*"):
             leftover.unlink(missing_ok=True)
         if not (folder.path / RESTRICTED).is_file():
@@ -67,14 +76,18 @@ def trained(
         if place.path != folder.path and place.finished:
             summaries.append(place.summary())
             continue
-        place.path.mkdir(exist_ok=True)
-        place.remove_leftovers()
+        if processes.first:
+            place.path.mkdir(exist_ok=True)
+            place.remove_leftovers()
         if len(config.seeds) > 1:
             console.note(f"seed {seed}")
-        training = _Seed(config, corpus, ngram, seed, place, console)
+        training = _Seed(config, corpus, ngram, seed, place, console, processes)
         if not training.learn(stopped):
             return None
-        summaries.append(training.finish(several=place.path != folder.path))
+        if processes.first:
+            summaries.append(training.finish(several=place.path != folder.path))
+    if not processes.first:
+        return {}
     summary = summary_of(config, corpus, summaries)
     folder.write_json(SUMMARY, summary)
     return summary
@@ -91,7 +104,9 @@ class _Seed:
         seed: int,
         folder: RunFolder,
         console: Console,
+        processes: Processes,
     ) -> None:
+        self._processes = processes
         self._config, self._folder, self._console = config, folder, console
         self._ngram = ngram
         self.trainer = LMTrainer(
@@ -101,28 +116,36 @@ class _Seed:
             config.imm_lambda,
             ngram,
             seed=seed,
-            device=torch_device(config.device),
+            device=own_device(config.device),
+            processes=processes,
         )
-        folder.checkpoint.parent.mkdir(exist_ok=True)
+        if processes.first:
+            folder.checkpoint.parent.mkdir(exist_ok=True)
         self._resumed_at: int | None = None
         if folder.checkpoint.is_file():
             load_checkpoint(self.trainer, folder.checkpoint)
             self._resumed_at = self.trainer.words
             console.note(f"going on at {self.trainer.words:,} words")
-        else:
+        elif processes.first:
             remove_curves(folder.path)
         self._told = len(self.trainer.notes)
 
     def learn(self, stopped: Callable[[], bool] | None) -> bool:
-        """Trains to the end, or until it is stopped; the state is saved either way. False if it was."""
+        """Trains to the end, or until it is stopped; the state is saved either way. False if it was.
+
+        Raises:
+            RunFailedError: The training failed, or the memory of its device does not suffice.
+        """
         trainer, settings = self.trainer, self._config.settings
         total = settings.epochs * trainer.epoch_words
         with ExitStack() as stack:
-            writer = CurveWriter(self._folder.path, self._resumed_at)
-            stack.callback(writer.close)
+            writer = None
+            if self._processes.first:
+                writer = CurveWriter(self._folder.path, self._resumed_at)
+                stack.callback(writer.close)
             progress = Progress(self._console, total, trainer.words, "words")
             stack.callback(progress.close)
-            stop = stack.enter_context(stop_on_interrupt())
+            stop = stack.enter_context(stop_on_interrupt(terminate=self._processes.count > 1))
 
             def after_update(trainer: LMTrainer, record: Record | None) -> bool:
                 progress.update(trainer.words)
@@ -133,11 +156,21 @@ class _Seed:
                     self._keep(record, writer, progress)
                 return not (stop.is_set() or (stopped is not None and stopped()))
 
-            trainer.train(after_update)
-        if not trainer.finished:
-            save_checkpoint(trainer, self._folder.checkpoint)
-            return False
-        return True
+            try:
+                trainer.train(after_update)
+            except (torch.OutOfMemoryError, MemoryError) as error:
+                raise RunFailedError(self._too_large(str(error))) from None
+            if not trainer.finished:  # within the block: the others' signals may come late
+                save_checkpoint(trainer, self._folder.checkpoint)
+        return trainer.finished
+
+    def _too_large(self, reason: str) -> str:
+        count = self._processes.count
+        who = f"process {self._processes.rank} of {count}: " if count > 1 else ""
+        return (
+            f"{who}the memory of {self.trainer.device} does not suffice: {reason.split('. ')[0]}. Take a "
+            "smaller batch_size or unroll, --method serialized, or more GPUs."
+        )
 
     def finish(self, *, several: bool) -> dict[str, Any]:
         """Writes the model and what it is worth; `summary.json` too where it is one of several seeds."""
@@ -147,15 +180,16 @@ class _Seed:
             self._folder.write_json(SUMMARY, summary)
         return summary
 
-    def _keep(self, record: Record, writer: CurveWriter, progress: Progress) -> None:
+    def _keep(self, record: Record, writer: CurveWriter | None, progress: Progress) -> None:
         """Curves, checkpoint and a line of progress, after an epoch.
 
         Curves come before the checkpoint: what was written beyond a checkpoint is hidden on resuming,
         what was not written would be missing.
         """
         values = {tag: value for tag, value in record.items() if tag not in ("epoch", "words")}
-        writer.write(int(record["words"]), values)
-        self._folder.write_csv(PROGRESS, self.trainer.records)
+        if writer is not None:
+            writer.write(int(record["words"]), values)
+            self._folder.write_csv(PROGRESS, self.trainer.records)
         save_checkpoint(self.trainer, self._folder.checkpoint)
         shown = {
             "epoch": f"{record['epoch']:.0f}",

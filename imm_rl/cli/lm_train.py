@@ -6,6 +6,7 @@ import argparse
 import shlex
 from typing import TYPE_CHECKING
 
+from imm_rl import launch
 from imm_rl.cli.lm_config import add_options, keys, resolve
 from imm_rl.cli.running import add_running, carried_out, refuse_conflicts, told_again
 from imm_rl.errors import InvalidInputError
@@ -15,6 +16,7 @@ from imm_rl.runs import RunFolder, check_writable
 if TYPE_CHECKING:
     from imm_rl.cli.console import Console
     from imm_rl.cli.lm_config import LMConfig
+    from imm_rl.language.processes import Processes
 
 EPILOG = """\
 examples:
@@ -23,6 +25,7 @@ examples:
   imm-rl lm train --corpus path/of/text --method sampled --k 10 --lambda 0.5
   imm-rl lm train --corpus ptb --preset paper --method sampled --device cuda
   imm-rl lm train --resume runs/lm/pydoc/lstm-batch-1
+  torchrun --nproc-per-node 2 -m imm_rl.cli lm train    (two GPUs, or processes; docs/several-gpus.md)
 """
 
 
@@ -42,33 +45,52 @@ def run(args: argparse.Namespace) -> int:
     """Trains, or does what was asked for instead."""
     refuse_conflicts(args)
 
-    from imm_rl.cli.console import Console
-    from imm_rl.cli.lm_folder import check_corpus, new_folder, plan, run_corpus
-    from imm_rl.device import torch_device
+    from imm_rl.cli.console import Console, Silent
+    from imm_rl.cli.lm_folder import check_corpus, new_folder, run_corpus
+    from imm_rl.language.processes import Processes, own_device, started
 
-    console = Console(json_only=args.json, quiet=args.quiet)
+    first = launch.rank() == 0
+    console = Console(json_only=args.json, quiet=args.quiet) if first else Silent()
     if args.resume is not None:
         return _resume(RunFolder.open(args.resume), console)
     given = {key: getattr(args, key) for key in keys()}
     flags = {key: value for key, value in given.items() if value is not None}
     file = {} if args.config is None else read_yaml(args.config)
     config = resolve(flags, file, source=args.config or "", fast=args.fast)
-    torch_device(config.device)
-    if args.print_config:
+    own_device(config.device)
+    Processes(count=launch.launched()).check_streams(config.settings.batch_size)
+    if args.print_config or args.dry_run:
+        return _shown(config, console, as_yaml=args.print_config) if first else 0
+    processes = started(config.device)
+    folder = RunFolder(config.logdir)  # the others are told which one below it
+    if processes.first:
+        check_writable(config.logdir)
+        corpus = run_corpus(config)
+        check_corpus(config, corpus)
+        folder = new_folder(config, corpus, shlex.join(args.command_line))
+    # A drawn seed is another one in each process, and so might be what they read.
+    config, folder = processes.told((config, folder))
+    return _train(config, folder, console, processes)
+
+
+def _shown(config: LMConfig, console: Console, *, as_yaml: bool) -> int:
+    """Says what would run, and trains nothing."""
+    from imm_rl.cli.lm_folder import check_corpus, plan, run_corpus
+
+    if as_yaml:
         print(config.to_yaml(), end="")
         return 0
     check_writable(config.logdir)
     corpus = run_corpus(config)
     check_corpus(config, corpus)
-    if args.dry_run:
-        console.say(plan(config, corpus))
-        console.say("dry run: all of this is in order, and nothing was trained")
-        return 0
-    return _train(config, new_folder(config, corpus, shlex.join(args.command_line)), console)
+    console.say(plan(config, corpus))
+    console.say("dry run: all of this is in order, and nothing was trained")
+    return 0
 
 
 def _resume(folder: RunFolder, console: Console) -> int:
     from imm_rl.cli.lm_summary import report
+    from imm_rl.language.processes import started
 
     found = folder.config()
     if "corpus" not in found:
@@ -78,18 +100,21 @@ def _resume(folder: RunFolder, console: Console) -> int:
         )
     if folder.finished:
         return told_again(folder, console, report)
-    return _train(resolve({}, found, source=str(folder.path / "config.yaml")), folder, console)
+    config = resolve({}, found, source=str(folder.path / "config.yaml"))
+    return _train(config, folder, console, started(config.device))
 
 
-def _train(config: LMConfig, folder: RunFolder, console: Console) -> int:
+def _train(config: LMConfig, folder: RunFolder, console: Console, processes: Processes) -> int:
     """Trains in the folder, from its checkpoints if there are any; returns the exit code."""
     from imm_rl.cli.lm_run import trained
     from imm_rl.cli.lm_summary import report
 
-    return carried_out(
+    code = carried_out(
         folder,
         console,
-        "imm-rl lm train --resume",
-        lambda: trained(config, folder, console),
-        report,
+        f"{' '.join(launch.start_words())} lm train --resume",
+        lambda: trained(config, folder, console, processes=processes),
+        report if processes.first else lambda _: "",
     )
+    processes.part()
+    return code

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from imm_rl import induced
+from imm_rl.completions import InBatch
 from imm_rl.errors import InvalidInputError
 
 INF = float("inf")
@@ -438,3 +439,23 @@ def test_induced_refuses_bad_arguments_by_name(call: Callable[[], object], messa
     with pytest.raises(InvalidInputError, match=message) as caught:
         call()
     assert isinstance(caught.value, ValueError)
+
+
+def test_grouped_takes_the_number_of_groups_and_checks_it() -> None:
+    log_probs = torch.randn(5, 3, dtype=torch.float64).log_softmax(-1)
+    groups = torch.tensor([0, 1, 1, 2, 0])
+    found = induced.grouped(log_probs, groups, n_groups=3)
+    assert torch.equal(found, induced.grouped(log_probs, groups))
+    for wrong in (2, 4):
+        with pytest.raises(InvalidInputError, match=f"number of groups, 3; received {wrong}"):
+            induced.grouped(log_probs, groups, n_groups=wrong)
+
+
+def test_in_batch_takes_the_number_of_groups_for_rows_of_groups_alone() -> None:
+    log_probs = torch.randn(5, 3, dtype=torch.float64).log_softmax(-1)
+    groups = torch.tensor([0, 1, 1, 2, 0])
+    counted = InBatch(lambda _: groups, per_group=True, n_groups_of=lambda _: 3)
+    found = counted.induced(lambda _: log_probs, None)
+    assert torch.equal(found, induced.grouped(log_probs, groups))
+    with pytest.raises(InvalidInputError, match="n_groups_of must be left out unless per_group"):
+        InBatch(lambda _: groups, n_groups_of=lambda _: 3)

@@ -17,11 +17,28 @@ def test_streams_equal_hand_values() -> None:
     assert (len(streams), streams.n_streams, streams.length) == (2, 2, 5)
     assert first.inputs.tolist() == [[100, 101, 102], [105, 106, 107]]
     assert first.targets.tolist() == [[101, 102, 103], [106, 107, 108]]
-    assert first.positions.tolist() == [[0, 1, 2], [5, 6, 7]]
     assert second.inputs.tolist() == [[103, 104], [108, 109]]
     assert second.targets.tolist() == [[104, 105], [109, 110]]
-    assert second.positions.tolist() == [[3, 4], [8, 9]]
     assert torch.equal(streams.piece(1).inputs, second.inputs)
+    places = streams.laid_out(torch.arange(11))
+    assert places[:, streams.span(0)].tolist() == [[0, 1, 2], [5, 6, 7]]
+    assert places[:, streams.span(1)].tolist() == [[3, 4], [8, 9]]
+
+
+def test_streams_of_two_readers_are_those_of_one() -> None:
+    tokens = torch.arange(100, 120)
+    for whole in (False, True):
+        alone = Streams(tokens, 5, 2, whole=whole)
+        halves = [
+            Streams(tokens, 5, 2, whole=whole, share=lambda n, part=part: part)
+            for part in (slice(0, 2), slice(2, 5))
+        ]
+        assert [half.own for half in halves] == [slice(0, 2), slice(2, 5)]
+        for index, piece in enumerate(alone):
+            parts = [half.piece(index) for half in halves]
+            assert torch.equal(torch.cat([part.inputs for part in parts]), piece.inputs)
+            assert torch.equal(torch.cat([part.targets for part in parts]), piece.targets)
+        assert torch.equal(halves[0].laid_out(tokens), alone.laid_out(tokens))
 
 
 def test_streams_leave_out_the_rest_of_the_division() -> None:
@@ -37,7 +54,10 @@ def test_whole_streams_score_every_word_but_the_first_once(
 ) -> None:
     tokens = torch.arange(length) + 7
     scored: dict[int, int] = {}
-    for inputs, targets, positions in Streams(tokens, streams, unroll, whole=True):
+    cut = Streams(tokens, streams, unroll, whole=True)
+    places = cut.laid_out(torch.arange(length))
+    for index, (inputs, targets) in enumerate(cut):
+        positions = places[:, cut.span(index)]
         assert torch.equal(tokens[positions], inputs)
         counts = targets != IGNORED
         for position, target in zip(

@@ -1,0 +1,70 @@
+"""What `torchrun` tells a process that it started beside others; free of torch.
+
+`language.processes` makes a group of them; the command line asks here who it is, so that one of them alone
+speaks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from datetime import timedelta
+
+CONNECT_SECONDS = 10.0
+"""How long a process that failed waits for the launcher to say whether it is the first."""
+
+
+def launched() -> int:
+    """How many processes were started together; 1 where this one was started alone."""
+    # LOCAL_RANK too: some clusters set WORLD_SIZE for machines, before anything is launched.
+    return _number("WORLD_SIZE", 1) if "LOCAL_RANK" in os.environ else 1
+
+
+def rank() -> int:
+    """The number of this process among them, from 0."""
+    return _number("RANK", 0) if launched() > 1 else 0
+
+
+def local_rank() -> int:
+    """Its number among those of its machine."""
+    return _number("LOCAL_RANK", 0)
+
+
+def start_words(count: int | None = None) -> list[str]:
+    """The words before `lm train` that start so many processes as now, or `count` on one machine."""
+    count = launched() if count is None else count
+    if count == 1:
+        return ["imm-rl"]
+    here = _number("LOCAL_WORLD_SIZE", count) if count == launched() else count
+    machines = ["--nnodes", str(count // here)] if here < count else []
+    return ["torchrun", *machines, "--nproc-per-node", str(here), "-m", "imm_rl.cli"]
+
+
+def first_to_fail() -> bool:
+    """Whether this process is the first of those started together to come here.
+
+    Where one fails, the others fail for want of it: only the first has something to say. They count at
+    the store by which they found each other; under `torchrun` it is the launcher's, and outlives them.
+    """
+    if launched() == 1:
+        return True
+    with contextlib.suppress(Exception):  # no store, no answer
+        # Late: torch is slow to import.
+        from torch.distributed import TCPStore  # type: ignore[attr-defined]
+
+        store = TCPStore(
+            os.environ["MASTER_ADDR"],
+            int(os.environ["MASTER_PORT"]),
+            is_master=False,
+            timeout=timedelta(seconds=CONNECT_SECONDS),
+        )
+        attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+        return int(store.add(f"imm-rl/failed/{attempt}", 1)) == 1
+    return rank() == 0
+
+
+def _number(name: str, default: int) -> int:
+    try:
+        return int(os.environ.get(name, default))
+    except ValueError:
+        return default
