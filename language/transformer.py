@@ -40,14 +40,15 @@ class TransformerModel(LanguageModel):
         self._heads, self._memory = settings.heads, settings.memory
         self.embedding = nn.Embedding(vocab_size, size)
         self.dropout = nn.Dropout(settings.dropout)
-        self.blocks = nn.ModuleList(Block(settings) for _ in range(settings.layers))
+        blocks = [Block(settings) for _ in range(settings.layers)]
+        self.blocks = nn.ModuleList(blocks)
         self.output = nn.Linear(size, vocab_size)
         if settings.tied:
             self.output.weight = self.embedding.weight
         draw_uniform(self, settings.init_range, generator)
         # The last norm is no table of weights: it starts as the identity, as those of the blocks do.
         self.norm = nn.LayerNorm(size)
-        for block in self.blocks:
+        for block in blocks:
             block.start_small(settings.layers)
         self._layers = torch.compile(self._read, dynamic=True) if settings.compile else self._read
 

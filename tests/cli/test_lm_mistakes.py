@@ -61,7 +61,8 @@ TRAIN = [
     ("--start epoch:40", "start must come before the end, epoch:"),
     ("--method sampled --every 1 --between none", "between is of no use where every update draws"),
     ("--preset papr", "unknown preset 'papr'. Did you mean 'paper'?"),
-    ("--model transformer", "unknown model 'transformer'"),
+    ("--model transfomer", "unknown model 'transfomer'. Did you mean 'transformer'?"),
+    ("--memory 8", "memory is of no use to the model 'lstm'"),
     ("--optimizer adm", "unknown optimizer 'adm'. Did you mean 'adam'?"),
     (
         "--method sampled --between sampled",
