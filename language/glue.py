@@ -5,8 +5,8 @@
     qnli   does the sentence answer it?          question and sentence   accuracy
     rte    does the second follow?               two sentences           accuracy
 
-From a folder with the official TSV files (`glue_files`), or from Hugging Face's hub. What GLUE calls `dev` is
-what results are given on: the answers of its test part are not public.
+From a folder with the official TSV files (`glue_files`), or from Hugging Face's hub. Results are given
+on what GLUE calls `dev`: the answers of its test part are not public.
 
 Source: Wang et al. 2019, "GLUE: A multi-task benchmark and analysis platform for natural language
 understanding", ICLR.
@@ -100,9 +100,7 @@ TASKS: Mapping[str, Task] = MappingProxyType(
 )
 """By name. Classes are numbered as on the hub: of QNLI and RTE, 0 is entailment."""
 
-METRICS = MappingProxyType(
-    {"matthews": "Matthews correlation", "f1": "F1", "accuracy": "accuracy"}
-)
+METRICS = MappingProxyType({"matthews": "Matthews correlation", "f1": "F1", "accuracy": "accuracy"})
 
 
 class Example(NamedTuple):

@@ -36,7 +36,9 @@ class GlueSettings:
 
     epochs: int = setting(3, "passes over the training examples")
     batch_size: int = setting(32, "examples of an update")
-    learning_rate: float = setting(2e-5, "largest step size; it rises over --warmup, then falls to 0")
+    learning_rate: float = setting(
+        2e-5, "largest step size; it rises over --warmup, then falls to 0"
+    )
     warmup: float = setting(0.1, "share of the updates over which the step size rises")
     weight_decay: float = setting(0.01, "of AdamW")
     max_length: int = setting(128, "word pieces of an example; the rest is cut off")

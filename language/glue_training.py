@@ -1,8 +1,8 @@
 """One fine-tuning of BERT on a task: by transformers' `Trainer`, with the loss of `masked_loss`.
 
-The three methods differ in the loss alone. With one seed they start from the same weights, the drawn head of
-classes included, and see the examples in the same order. `Trainer` keeps a checkpoint of the last epoch; a
-training that goes on from it ends where one ends that was not stopped.
+The three methods differ in the loss alone. With one seed they start from the same weights, the drawn
+head of classes included, and see the examples in the same order. `Trainer` keeps a checkpoint of the
+last epoch; a training that goes on from it ends where one ends that was not stopped.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import torch
 from imm_rl.errors import RunFailedError
 from imm_rl.language.glue import Example, TaskData, score
 from imm_rl.language.glue_settings import GlueSettings
-from imm_rl.language.masked_checkpoint import load_model, load_tokenizer
+from imm_rl.language.masked_checkpoint import load_model, load_tokenizer, quiet
 from imm_rl.language.masked_loss import IMMMaskedLMLoss
 
 EVAL_BATCH = 64
@@ -94,7 +94,8 @@ def fine_tune(
     )
     _silence(trainer)
     began = time.perf_counter()
-    trainer.train(resume_from_checkpoint=None if last is None else str(last))
+    with quiet():
+        trainer.train(resume_from_checkpoint=None if last is None else str(last))
     seconds = time.perf_counter() - began
     predicted = _predictions(network, tokenizer, encoded(tokenizer, data.dev, settings.max_length))
     truth = [example.label for example in data.dev]
@@ -132,9 +133,7 @@ def _loss(
     )
 
 
-def _arguments(
-    settings: GlueSettings, seed: int, folder: Path, device: str, examples: int
-) -> Any:
+def _arguments(settings: GlueSettings, seed: int, folder: Path, device: str, examples: int) -> Any:
     from transformers import TrainingArguments
 
     updates = settings.epochs * math.ceil(examples / settings.batch_size)

@@ -6,8 +6,10 @@ timeout; where it does not answer, what was downloaded before is taken.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.util
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +55,7 @@ def model_place(name: str) -> str:
 
 
 def model_fingerprint(place: str) -> str:
-    """16 hexadecimal digits of a folder's configuration, weights and tokenizer; the name of one of the hub."""
+    """16 hexadecimal digits of a folder's configuration, weights and tokenizer; of the hub, the name."""
     folder = Path(place)
     if not folder.is_dir():
         return place
@@ -139,7 +141,9 @@ def load_model(place: str, labels: int) -> Any:
     )
     # A drawn head of classes, and pooler below it, is what fine-tuning starts with; all else is the model.
     missing = [
-        name for name in found["missing_keys"] if not name.startswith(("classifier.", "bert.pooler."))
+        name
+        for name in found["missing_keys"]
+        if not name.startswith(("classifier.", "bert.pooler."))
     ]
     if missing:
         raise InvalidInputError(
@@ -151,14 +155,10 @@ def load_model(place: str, labels: int) -> Any:
 
 def _loaded(kind: Any, place: str, what: str, **options: Any) -> Any:
     """`kind.from_pretrained`, offline where it can be; its progress and reports are not shown."""
-    from transformers.utils import logging
-
     local = Path(place).is_dir() or not hub_answers("model", place)
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
     try:
-        return kind.from_pretrained(place, local_files_only=local, **options)
+        with quiet():
+            return kind.from_pretrained(place, local_files_only=local, **options)
     except Exception as error:  # noqa: BLE001, RUF100  safetensors, json and transformers have their own
         if isinstance(error, MemoryError):
             raise RunFailedError(f"model {place}: not enough memory.") from None
@@ -169,6 +169,18 @@ def _loaded(kind: Any, place: str, what: str, **options: Any) -> Any:
             ) from None
         reason = str(error).strip().split("\n")[0] or type(error).__name__
         raise InvalidInputError(f"model {place}: its {what} cannot be loaded: {reason}") from None
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keeps transformers from printing bars, advice and reports; errors come as exceptions."""
+    from transformers.utils import logging
+
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
     finally:
         logging.set_verbosity(level)
         if bars:

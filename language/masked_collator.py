@@ -3,15 +3,16 @@
 The rows of a batch, in this order, all in one forward pass of the model:
 
     clean        the sentences as they are, for a classification; left out where there is none
-    masked       the same with BERT's masking: 15 % of the pieces, of which 80 % become [MASK], 10 % a random
-                 piece and 10 % stay
-    completions  for each matched position K training sentences with its restricted context, each with that
-                 one position masked
+    masked       the same with BERT's masking: 15 % of the pieces, of which 80 % become [MASK], 10 % a
+                 random piece and 10 % stay
+    completions  for each matched position K training sentences with its restricted context, each with
+                 that one position masked
 
-Matched are positions that became [MASK] and whose neighbours in the context are left alone by the masking, so
-that the restricted context is a part of what the model sees. At most `matched` of them are drawn a batch.
+Matched are positions that became [MASK] and whose neighbours in the context are left alone by the masking:
+so the restricted context is a part of what the model sees. At most `matched` of them are drawn a batch.
 
-Index letters: B sentences, R rows, L pieces of the longest, M masked positions, N matched ones, K completions.
+Index letters: B sentences, R rows, L pieces of the longest, M masked positions, N matched ones, K
+completions.
 """
 
 from __future__ import annotations
@@ -161,7 +162,7 @@ class MaskedCollator:
         kinds: list[torch.Tensor],
         asked: list[torch.Tensor],
     ) -> None:
-        """Appends the completions' rows, K of the first context, then K of the second, …"""
+        """Appends the completions' rows, K of the first context, K of the second, and so on."""
         if self._positions is None:
             return
         sentences, places = self._positions.draw(contexts, self._k)

@@ -3,9 +3,9 @@
     loss = IMMMaskedLMLoss(tokenizer, sentences, imm_lambda="0.5")
     Trainer(model=model, train_dataset=..., data_collator=loss.collator(), compute_loss_func=loss)
 
-`loss.collator()` draws the completions and puts them into the batch, so that the model sees everything in its
-one forward pass and whatever `Trainer` does with it holds for the term too: bf16, torch.compile, gradient
-accumulation, several GPUs. The loss of a batch is
+`loss.collator()` draws the completions and puts them into the batch, so that the model sees everything
+in its one forward pass and whatever `Trainer` does with it holds for the term too: bf16, torch.compile,
+gradient accumulation, several GPUs. The loss of a batch is
 
     classification (where there is one) + mlm_weight · masked-LM + λ · IMM
 

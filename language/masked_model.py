@@ -1,8 +1,9 @@
 """BERT with a head for classes and one for masked word pieces on the same encoder.
 
-Loaded from any BERT checkpoint of transformers (`bert-base-uncased`, a folder): encoder and masked-LM head are
-the checkpoint's, a head of classes that it lacks is drawn with PyTorch's generator. What `save_pretrained`
-writes loads as `AutoModelForSequenceClassification` and as `AutoModelForMaskedLM` too.
+Loaded from any BERT checkpoint of transformers (`bert-base-uncased`, a folder): encoder and masked-LM
+head are the checkpoint's, a head of classes that it lacks is drawn with PyTorch's generator. What
+`save_pretrained` writes loads as `AutoModelForSequenceClassification` and as `AutoModelForMaskedLM`
+too.
 """
 
 from __future__ import annotations
@@ -83,9 +84,7 @@ class BertForClassificationAndMaskedLM(BertPreTrainedModel):  # type: ignore[mis
                 "this model computes no loss of its own. Give Trainer compute_loss_func=loss, an "
                 "IMMMaskedLMLoss."
             )
-        outputs = self.bert(
-            input_ids, attention_mask=attention_mask, token_type_ids=token_type_ids
-        )
+        outputs = self.bert(input_ids, attention_mask=attention_mask, token_type_ids=token_type_ids)
         logits = self.classifier(self.dropout(outputs.pooler_output))
         found = None if asked is None else self.cls(outputs.last_hidden_state[asked])
         return BothOutputs(logits=logits, mlm_logits=found)

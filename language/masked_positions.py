@@ -9,7 +9,7 @@ The completions of such a context are the positions of the training text that ha
 sentence with that one position masked. Special pieces ([CLS], [SEP], [UNK], padding) are never masked; as
 neighbours they are contexts like any other: [CLS] is what stands before a first word.
 
-Index letters: S sentences, T word pieces of all sentences, N contexts, K completions, c pieces of a context.
+Index letters: S sentences, T word pieces of them all, N contexts, K completions, c pieces of a context.
 """
 
 from __future__ import annotations

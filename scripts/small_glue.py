@@ -1,11 +1,11 @@
-"""Makes GLUE's four tasks small, of a text at hand, and a small BERT trained on that text; no network needed.
+"""Makes GLUE's four tasks small, of a text at hand, and a small BERT trained on that text; no network.
 
-    python scripts/small_glue.py OUT [--corpus PATH]
+    python scripts/small_glue.py OUT [--corpus PATH]      # pydoc, or a text such as bible_corpus.py's
     imm-rl reproduce table-2 --model OUT/bert --glue OUT/glue --out OUT/table
 
-OUT/glue has folders of GLUE's form. Of the sentences of a text, one half is what the BERT is trained on as a
-masked language model (plain, by transformers' Trainer); of the other half the tasks' training examples are
-made; their development examples are of the text's validation and test part:
+OUT/glue has folders of GLUE's form. On one half of the sentences of a text the BERT is trained as a
+masked language model (plain, by transformers' Trainer); of the other half the tasks' training examples
+are made, and their development examples of the text's validation and test part:
 
     CoLA   a sentence as it stands, or with a run of four words in another order
     MRPC   a sentence and a copy that lacks a quarter of its words, or such a copy of another sentence
@@ -43,7 +43,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--train", type=int, default=400, help="training examples of a task")
     parser.add_argument("--dev", type=int, default=400, help="development examples of a task")
-    parser.add_argument("--epochs", type=int, default=100, help="of the BERT's own training")
+    parser.add_argument("--updates", type=int, default=6000, help="of the BERT's own training")
     args = parser.parse_args()
     try:
         corpus = load_corpus(args.corpus, min_count=1)
@@ -52,7 +52,7 @@ def main() -> int:
         dev = cut([words[i] for part in (corpus.valid, corpus.test) for i in part])
         out = Path(args.out)
         make_tasks(out / "glue", train[1::2], dev, args.train, args.dev, args.seed)
-        make_bert(out / "bert", train[::2], args.epochs, args.seed)
+        make_bert(out / "bert", train[::2], args.updates, args.seed)
     except ImmRlError as error:
         print(f"small_glue.py: error: {error}", file=sys.stderr)
         return 1
@@ -62,7 +62,9 @@ def main() -> int:
 
 def cut(words: Sequence[str]) -> list[Sentence]:
     """The sentences that are neither short nor long."""
-    found = [list(g) for is_end, g in itertools.groupby(words, lambda w: w == "<eos>") if not is_end]
+    found = [
+        list(g) for is_end, g in itertools.groupby(words, lambda w: w == "<eos>") if not is_end
+    ]
     return [sentence for sentence in found if SHORTEST <= len(sentence) <= LONGEST]
 
 
@@ -123,7 +125,7 @@ def rte(rng: random.Random, sentences: list[Sentence], i: int) -> str:
     return f"{i}\t{' '.join(first)}\t{' '.join(run)}\t{label}"
 
 
-def make_bert(folder: Path, sentences: list[Sentence], epochs: int, seed: int) -> None:
+def make_bert(folder: Path, sentences: list[Sentence], updates: int, seed: int) -> None:
     """Trains and saves the tokenizer and the model."""
     from transformers import (
         BertConfig,
@@ -151,7 +153,7 @@ def make_bert(folder: Path, sentences: list[Sentence], epochs: int, seed: int) -
         model=model,
         args=TrainingArguments(
             output_dir=str(folder),
-            num_train_epochs=epochs,
+            max_steps=updates,
             per_device_train_batch_size=32,
             learning_rate=1e-3,
             warmup_steps=200,
