@@ -12,7 +12,7 @@ are made, and their development examples of the text's validation and test part:
     QNLI   a sentence with a run of words asked for ("the value of what ?"), and that sentence or another
     RTE    a sentence and a run of its words, or such a run with two words of another sentence put in
 
-OUT/bert is a BERT of 2 layers of 128 units, saved as transformers saves it, with a WordPiece tokenizer of
+OUT/bert is a BERT of 2 layers of 64 units, saved as transformers saves it, with a WordPiece tokenizer of
 2,000 pieces. Everything follows from --seed.
 """
 
@@ -31,7 +31,7 @@ from imm_rl.files import write_text
 from imm_rl.language.corpus import load_corpus
 
 Sentence = list[str]
-SHORTEST, LONGEST = 8, 24
+SHORTEST, LONGEST = 8, 16
 VOCABULARY = 2000
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
@@ -43,7 +43,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--train", type=int, default=400, help="training examples of a task")
     parser.add_argument("--dev", type=int, default=400, help="development examples of a task")
-    parser.add_argument("--updates", type=int, default=6000, help="of the BERT's own training")
+    parser.add_argument("--updates", type=int, default=5000, help="of the BERT's own training")
     args = parser.parse_args()
     try:
         corpus = load_corpus(args.corpus, min_count=1)
@@ -141,10 +141,10 @@ def make_bert(folder: Path, sentences: list[Sentence], updates: int, seed: int) 
     set_seed(seed)
     config = BertConfig(
         vocab_size=len(tokenizer),
-        hidden_size=128,
+        hidden_size=64,
         num_hidden_layers=2,
         num_attention_heads=4,
-        intermediate_size=512,
+        intermediate_size=256,
         max_position_embeddings=128,
     )
     model = BertForMaskedLM(config)
@@ -155,7 +155,7 @@ def make_bert(folder: Path, sentences: list[Sentence], updates: int, seed: int) 
             output_dir=str(folder),
             max_steps=updates,
             per_device_train_batch_size=32,
-            learning_rate=1e-3,
+            learning_rate=2e-3,
             warmup_steps=200,
             weight_decay=0.01,
             seed=seed,
