@@ -83,7 +83,11 @@ def test_load_task_takes_the_paraphrase_corpus_own_name(tmp_path: Path) -> None:
         ("RTE", RTE, "train.tsv has no examples"),
         ("RTE", "index\tsentence1\tlabel\n", "line 1: the header has no column 'sentence2'"),
         ("RTE", f"{RTE}0\tA.\tB.\tentailed\n", "line 2: the label must be entailment or not_ent"),
-        ("RTE", f"{RTE}0\tA.\tB.\tentailment\n1\tA.", "line 3: 4 columns are expected and there are 2"),
+        (
+            "RTE",
+            f"{RTE}0\tA.\tB.\tentailment\n1\tA.",
+            "line 3: 4 columns are expected and there are 2",
+        ),
         ("RTE", f"{RTE}0\tA.\t \tentailment\n", "line 2: a sentence is empty"),
         ("RTE", f"{RTE}0\tA.\tB.\tentailment\n", "all examples have one label"),
         ("CoLA", "a\t1\t\tGood.\nb\t2\t\tBad.\n", "line 2: the label must be 0 or 1; found '2'"),
