@@ -1,7 +1,7 @@
 """Induced Model Matching on text and tables: n-grams, language models, logistic regression.
 
-The names below are looked up late: NumPy is enough for n-grams and corpora, torch is needed for models. The
-extra `language` has scikit-learn, for `IMMLogisticRegression`, and transformers, for masked language models.
+The names below are looked up late: NumPy is enough for n-grams and corpora, torch is needed for models.
+The extra `language` has scikit-learn, for `IMMLogisticRegression`, and transformers, for masked models.
 
     from imm_rl.language import KneserNey, load_corpus
     corpus = load_corpus()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -59,17 +59,11 @@ class GlueSettings:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 raise invalid(name, f"be a whole number ≥ {least}", value)
-        for name, constraint, holds in (
-            ("learning_rate", "be > 0", lambda x: x > 0.0),
-            ("warmup", "be in [0, 1)", lambda x: 0.0 <= x < 1.0),
-            ("weight_decay", "be ≥ 0", lambda x: x >= 0.0),
-            ("mlm_weight", "be > 0", lambda x: x > 0.0),
-            ("mlm_probability", "be in (0, 1)", lambda x: 0.0 < x < 1.0),
-        ):
-            value = getattr(self, name)
-            real = isinstance(value, (int, float)) and not isinstance(value, bool)
-            if not (real and math.isfinite(value) and holds(float(value))):
-                raise invalid(name, constraint, value)
+        _real("learning_rate", self.learning_rate, "be > 0", lambda x: x > 0.0)
+        _real("warmup", self.warmup, "be in [0, 1)", lambda x: 0.0 <= x < 1.0)
+        _real("weight_decay", self.weight_decay, "be ≥ 0", lambda x: x >= 0.0)
+        _real("mlm_weight", self.mlm_weight, "be > 0", lambda x: x > 0.0)
+        _real("mlm_probability", self.mlm_probability, "be in (0, 1)", lambda x: 0.0 < x < 1.0)
         checked_context(self.context)
         object.__setattr__(self, "imm_lambda", checked_lambda(self.imm_lambda).text)
 
@@ -77,3 +71,9 @@ class GlueSettings:
         """Those settings that a method has a use for."""
         useless: tuple[str, ...] = {"plain": (*_MLM, *_IMM), "mlm": _IMM}.get(method, ())
         return {k: v for k, v in dataclasses.asdict(self).items() if k not in useless}
+
+
+def _real(name: str, value: Any, constraint: str, holds: Callable[[float], bool]) -> None:
+    good = not isinstance(value, bool) and isinstance(value, (int, float)) and math.isfinite(value)
+    if not (good and holds(float(value))):
+        raise invalid(name, constraint, value)

@@ -93,7 +93,8 @@ class IMMMaskedLMLoss:
         vocab_size: int | None = None,
     ) -> None:
         self.schedule = checked_lambda(imm_lambda)
-        for name, number in (("k", k), ("matched", matched)):
+        counts: dict[str, Any] = {"k": k, "matched": matched}
+        for name, number in counts.items():
             if isinstance(number, bool) or not isinstance(number, int) or number < 1:
                 raise invalid(name, "be a whole number ≥ 1", number)
         if not (math.isfinite(mlm_weight) and mlm_weight >= 0.0):

@@ -32,6 +32,7 @@ from imm_rl.language.corpus import load_corpus
 
 Sentence = list[str]
 SHORTEST, LONGEST = 8, 16
+STOPS = {"<eos>", ".", ";", ":", "?", "!"}
 VOCABULARY = 2000
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
@@ -61,11 +62,12 @@ def main() -> int:
 
 
 def cut(words: Sequence[str]) -> list[Sentence]:
-    """The sentences that are neither short nor long."""
+    """What stands between stops and is neither short nor long, each once."""
     found = [
-        list(g) for is_end, g in itertools.groupby(words, lambda w: w == "<eos>") if not is_end
+        tuple(run) for is_end, run in itertools.groupby(words, lambda w: w in STOPS) if not is_end
     ]
-    return [sentence for sentence in found if SHORTEST <= len(sentence) <= LONGEST]
+    fitting = (run for run in found if SHORTEST <= len(run) <= LONGEST)
+    return [list(run) for run in dict.fromkeys(fitting)]
 
 
 def make_tasks(

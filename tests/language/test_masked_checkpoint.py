@@ -94,10 +94,14 @@ def test_damaged_checkpoints_give_one_clear_error(
     folder = tmp_path / "bert"
     shutil.copytree(small_bert, folder)
     (folder / broken).write_bytes((folder / broken).read_bytes()[:100])
-    with pytest.raises(InvalidInputError, match="cannot be loaded") as caught:
+
+    def load_all() -> None:
         checkpoint.check_architecture(str(folder))
         checkpoint.load_tokenizer(str(folder))
         checkpoint.load_model(str(folder), 2)
+
+    with pytest.raises(InvalidInputError, match="cannot be loaded") as caught:
+        load_all()
     assert "\n" not in str(caught.value)
     assert str(folder) in str(caught.value)
 

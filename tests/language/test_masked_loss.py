@@ -63,13 +63,17 @@ def test_a_batch_shows_every_restricted_context_and_hides_one_piece_of_each_comp
     count = len(features)
     assert len(contexts) == 6
     assert ids.shape[0] == 2 * count + 6 * 4
-    clean = [row[mask.bool()].tolist() for row, mask in zip(ids, batch["attention_mask"])][:count]
+    clean = [
+        row[mask.bool()].tolist() for row, mask in zip(ids, batch["attention_mask"], strict=True)
+    ][:count]
     assert clean == [feature["input_ids"] for feature in features]
     assert not asked[:count].any()
     assert asked[count : 2 * count].sum() == len(targets["words"])
     where = asked[2 * count :].nonzero()
     assert where[:, 0].tolist() == list(range(24))  # one of each completion
-    for (row, place), own in zip(where.tolist(), contexts.repeat_interleave(4, 0).tolist()):
+    for (row, place), own in zip(
+        where.tolist(), contexts.repeat_interleave(4, 0).tolist(), strict=True
+    ):
         seen = ids[2 * count + row].tolist()
         assert seen.count(tokenizer.mask_token_id) == 1
         assert seen[place] == tokenizer.mask_token_id
