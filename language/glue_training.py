@@ -137,7 +137,7 @@ def _arguments(settings: GlueSettings, seed: int, folder: Path, device: str, exa
     from transformers import TrainingArguments
 
     updates = settings.epochs * math.ceil(examples / settings.batch_size)
-    return TrainingArguments(
+    arguments = TrainingArguments(
         output_dir=str(folder),
         num_train_epochs=settings.epochs,
         per_device_train_batch_size=settings.batch_size,
@@ -155,6 +155,9 @@ def _arguments(settings: GlueSettings, seed: int, folder: Path, device: str, exa
         dataloader_pin_memory=device != "cpu",
         logging_nan_inf_filter=False,
     )
+    if arguments.n_gpu > 1:  # Trainer would take them all, each with a batch of this size
+        arguments._n_gpu = 1
+    return arguments
 
 
 def _watch(loss: IMMMaskedLMLoss, stopped: Callable[[], bool] | None) -> Any:

@@ -182,14 +182,17 @@ def test_trainer_trains_a_plain_masked_language_model(
     from transformers import AutoModelForMaskedLM
 
     weights = []
-    for number in (0.0, 0.5):
+    for number, bf16 in ((0.0, False), (0.5, False), (0.5, True)):
         model = AutoModelForMaskedLM.from_pretrained(small_bert)
         loss = make(imm_lambda=number, k=2, matched=4)
-        trainer = trained(model, tmp_path, loss, features, prediction_loss_only=True)
+        options = {"prediction_loss_only": True, "bf16": bf16}
+        trainer = trained(model, tmp_path, loss, features, **options)
         assert set(loss.measured) == ({"mlm"} if number == 0.0 else {"mlm", "imm"})
         assert np.isfinite(trainer.evaluate()["eval_loss"])
         weights.append(model.cls.predictions.bias.detach().clone())
-    assert not torch.equal(*weights)
+    assert not torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[1], weights[2])
+    assert torch.allclose(weights[1], weights[2], atol=0.02)
 
 
 def test_more_of_the_term_brings_the_induced_model_nearer_to_the_bigram(
