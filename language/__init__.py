@@ -1,7 +1,7 @@
 """Induced Model Matching on text and tables: n-grams, language models, logistic regression.
 
-The names below are looked up late: NumPy is enough for n-grams and corpora, torch is needed for models, and
-scikit-learn (extra `language`) for `IMMLogisticRegression` alone.
+The names below are looked up late: NumPy is enough for n-grams and corpora, torch is needed for models.
+The extra `language` has scikit-learn, for `IMMLogisticRegression`, and transformers, for masked models.
 
     from imm_rl.language import KneserNey, load_corpus
     corpus = load_corpus()
@@ -22,13 +22,17 @@ if TYPE_CHECKING:
     from imm_rl.language.lm_settings import LMSettings
     from imm_rl.language.lm_training import LMTrainer
     from imm_rl.language.logistic import IMMLogisticRegression
+    from imm_rl.language.masked_loss import IMMMaskedLMLoss
+    from imm_rl.language.masked_model import BertForClassificationAndMaskedLM
     from imm_rl.language.ngram import KneserNey
     from imm_rl.language.vocabulary import Vocabulary
 
 _LATE = {
     "BackoffModel": "backoff",
+    "BertForClassificationAndMaskedLM": "masked_model",
     "Corpus": "corpus",
     "IMMLogisticRegression": "logistic",
+    "IMMMaskedLMLoss": "masked_loss",
     "KneserNey": "ngram",
     "LMSettings": "lm_settings",
     "LMTrainer": "lm_training",
@@ -42,8 +46,10 @@ _LATE = {
 
 __all__ = [
     "BackoffModel",
+    "BertForClassificationAndMaskedLM",
     "Corpus",
     "IMMLogisticRegression",
+    "IMMMaskedLMLoss",
     "KneserNey",
     "LMSettings",
     "LMTrainer",

@@ -24,3 +24,69 @@ def shared_data() -> Path:
 def _own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Solved policies are cached per test, never in the user's home."""
     monkeypatch.setenv("IMM_RL_CACHE", str(tmp_path_factory.getbasetemp() / "imm-rl-cache"))
+
+
+SENTENCES = (
+    "the small cat sat on the mat",
+    "a dog ran to the mat by the door",
+    "the cat saw a dog by the door",
+    "a small dog sat on the floor",
+    "the dog ran and the cat sat",
+    "by the door sat a small cat",
+    "the mat is on the floor",
+    "a cat ran to the small door",
+)
+
+
+@pytest.fixture(scope="session")
+def small_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of transformers: a BERT of 16 units with weights drawn from a seed, and a tokenizer."""
+    from tokenizers import BertWordPieceTokenizer
+    from transformers import BertConfig, BertForMaskedLM, BertTokenizerFast, set_seed
+    from transformers.utils import logging
+
+    trained = BertWordPieceTokenizer()
+    trained.train_from_iterator(
+        SENTENCES,
+        vocab_size=60,
+        special_tokens=["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"],
+        show_progress=False,
+    )
+    tokenizer = BertTokenizerFast(vocab=trained.get_vocab())
+    set_seed(0)
+    config = BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=32,
+        max_position_embeddings=64,
+    )
+    folder = tmp_path_factory.mktemp("bert")
+    logging.disable_progress_bar()
+    BertForMaskedLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def small_glue(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of GLUE's form: 16 training and 8 development examples of each task."""
+    folder = tmp_path_factory.mktemp("glue")
+    for name, header, line in (
+        ("CoLA", "", "s\t{yes}\t\t{a}"),
+        ("MRPC", "Quality\t#1 ID\t#2 ID\t#1 String\t#2 String\n", "{yes}\t1\t2\t{a}\t{b}"),
+        ("QNLI", "index\tquestion\tsentence\tlabel\n", "{i}\t{a} ?\t{b}\t{word}"),
+        ("RTE", "index\tsentence1\tsentence2\tlabel\n", "{i}\t{a}\t{b}\t{word}"),
+    ):
+        (folder / name).mkdir()
+        for part, count in (("train", 16), ("dev", 8)):
+            lines = []
+            for i in range(count):
+                yes = i % 2
+                a = SENTENCES[i % 8]
+                b = a if yes else SENTENCES[(i + 3) % 8]
+                word = "entailment" if yes else "not_entailment"
+                lines.append(line.format(i=i, yes=yes, a=a, b=b, word=word))
+            (folder / name / f"{part}.tsv").write_text(header + "\n".join(lines) + "\n")
+    return folder

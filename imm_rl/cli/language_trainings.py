@@ -1,7 +1,7 @@
 """The trainings of a language table: some at a time, stopped by Ctrl-C, taken up by the same command.
 
-`reproduce_language` calls `train_all`. With several jobs each training runs in a process of its own; a
-Ctrl-C reaches them through an event, so that each saves its state first.
+`reproduce_language` and `reproduce_table_2` call `train_all`. With several jobs each training runs in a
+process of its own; a Ctrl-C reaches them through an event, so that each saves its state first.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ import contextlib
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from imm_rl.cli.reproduce_job import StoppedError
 from imm_rl.errors import InvalidInputError
@@ -20,6 +20,10 @@ from imm_rl.errors import InvalidInputError
 if TYPE_CHECKING:
     from imm_rl.cli.lm_config import LMConfig
     from imm_rl.runs import RunFolder
+
+Config = TypeVar("Config")
+Train: TypeAlias = Callable[[Config, Path, str, int, bool], bool]
+"""Makes one training; whether it came to its end."""
 
 _in_worker: dict[str, Any] = {}
 """In a worker: `stop`, the event that its parent sets on Ctrl-C."""
@@ -47,13 +51,42 @@ def held(out: Path) -> Iterator[None]:
         lock.release()
 
 
+def refuse_others(mine: Mapping[str, Any], place: RunFolder) -> None:
+    """Refuses a folder that holds the run of another configuration.
+
+    Args:
+        mine: The configuration, as its file has it.
+        place: Its folder, there or not.
+
+    Raises:
+        InvalidInputError: The run there is of other settings.
+    """
+    if not place.path.exists():
+        return
+    found = place.config()
+    other = [key for key in {**mine, **found} if found.get(key) != mine.get(key)]
+    other = [key for key in other if key not in ("logdir", "device")]
+    if other:
+        raise InvalidInputError(
+            f"{place.path} holds a run of other settings: {other[0]} is {found.get(other[0])!r} there "
+            f"and {mine.get(other[0])!r} now. Give --out another folder."
+        )
+
+
+def worker_stop() -> Callable[[], bool] | None:
+    """In a worker: whether Ctrl-C reached its parent; None in a process of one's own."""
+    stop = _in_worker.get("stop")
+    return None if stop is None else stop.is_set
+
+
 def train_all(
-    configs: Sequence[LMConfig],
+    configs: Sequence[Config],
     places: Sequence[RunFolder],
     command: str,
     *,
     jobs: int,
     quiet: bool,
+    train: Train[Config] | None = None,
 ) -> None:
     """Trains what is not finished, each in its place.
 
@@ -63,22 +96,25 @@ def train_all(
         command: What the user typed.
         jobs: Trainings at a time.
         quiet: No line for each training.
+        train: Makes one training in its folder; None: that of `imm-rl lm train`. Its arguments are the
+            configuration, the folder, the command, PyTorch's threads (0: as they are) and `quiet`.
 
     Raises:
         StoppedError: By Ctrl-C; all states are saved.
         RunFailedError: A training failed.
     """
     left = [(c, p.path) for c, p in zip(configs, places, strict=True) if not p.finished]
+    one: Train[Any] = train or _trained
     if jobs == 1 or len(left) < 2:
-        complete = all(_trained(config, path, command, 0, quiet) for config, path in left)
+        complete = all(one(config, path, command, 0, quiet) for config, path in left)
     else:
-        complete = _side_by_side(left, command, jobs, quiet)
+        complete = _side_by_side(left, command, jobs, quiet, one)
     if not complete:
         raise StoppedError(f"stopped; go on with: {command}")
 
 
 def _side_by_side(
-    left: Sequence[tuple[LMConfig, Path]], command: str, jobs: int, quiet: bool
+    left: Sequence[tuple[Any, Path]], command: str, jobs: int, quiet: bool, one: Train[Any]
 ) -> bool:
     """Whether all came to their end; the first failure stops the others and is raised."""
     from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
@@ -93,7 +129,7 @@ def _side_by_side(
         stop_on_interrupt() as asked,
         ProcessPoolExecutor(jobs, context, _start_worker, (stop,)) as pool,
     ):
-        futures = [pool.submit(_trained, c, p, command, threads, quiet) for c, p in left]
+        futures = [pool.submit(one, c, p, command, threads, quiet) for c, p in left]
         failed = False
         while not (asked.is_set() or failed):
             done, others = wait(futures, timeout=0.2, return_when=FIRST_EXCEPTION)
@@ -135,8 +171,7 @@ def _trained(config: LMConfig, path: Path, command: str, threads: int, quiet: bo
     from imm_rl.cli.lm_run import trained
     from imm_rl.runs import RunFolder
 
-    stop = _in_worker.get("stop")
-    stopped: Callable[[], bool] | None = None if stop is None else stop.is_set
+    stopped = worker_stop()
     if stopped is not None and stopped():
         return False
     if threads:

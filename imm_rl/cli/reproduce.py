@@ -7,11 +7,21 @@ from __future__ import annotations
 
 import argparse
 
-from imm_rl.cli import reproduce_figure_1, reproduce_grid, reproduce_language
+from imm_rl.cli import (
+    reproduce_figure_1,
+    reproduce_grid,
+    reproduce_language,
+    reproduce_table_2,
+)
 from imm_rl.cli.reproduce_job import Job, StoppedError
 from imm_rl.errors import InvalidInputError, invalid
 
-FAMILIES = (reproduce_figure_1.FAMILY, reproduce_grid.FAMILY, reproduce_language.FAMILY)
+FAMILIES = (
+    reproduce_figure_1.FAMILY,
+    reproduce_grid.FAMILY,
+    reproduce_language.FAMILY,
+    reproduce_table_2.FAMILY,
+)
 EXPERIMENTS = {name: text for family in FAMILIES for name, text in family.experiments.items()}
 OPTIONS = {name: taken for family in FAMILIES for name, taken in family.options.items()}
 

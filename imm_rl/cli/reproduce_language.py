@@ -88,7 +88,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(job: Job) -> Sequence[Path]:
     """Trains what is not there yet, and writes table, picture and note."""
     from imm_rl.cli import language_report as report
-    from imm_rl.cli.language_trainings import held, train_all
+    from imm_rl.cli.language_trainings import held, refuse_others, train_all
     from imm_rl.cli.lm_folder import check_corpus, run_corpus
 
     configs = _configs(job)
@@ -98,7 +98,7 @@ def run(job: Job) -> Sequence[Path]:
     out = job.folder()
     places = [_place(out, config) for config in configs]
     for config, place in zip(configs, places, strict=True):
-        _refuse_others(config, place)
+        refuse_others(config.as_dict(), place)
     command = shlex.join(getattr(job.args, "command_line", ["imm-rl", "reproduce"]))
     with held(out):
         train_all(configs, places, command, jobs=job.args.jobs, quiet=job.args.quiet)
@@ -164,20 +164,6 @@ def _place(out: Path, config: LMConfig) -> Any:
     from imm_rl.runs import RunFolder
 
     return RunFolder(out / "runs" / f"{config.method}-seed-{config.seeds[0]}")
-
-
-def _refuse_others(config: LMConfig, place: Any) -> None:
-    """Refuses a folder that holds the run of another configuration."""
-    if not place.path.exists():
-        return
-    found, mine = place.config(), config.as_dict()
-    other = [key for key in {**mine, **found} if found.get(key) != mine.get(key)]
-    other = [key for key in other if key not in ("logdir", "device")]
-    if other:
-        raise InvalidInputError(
-            f"{place.path} holds a run of other settings: {other[0]} is {found.get(other[0])!r} there "
-            f"and {mine.get(other[0])!r} now. Give --out another folder."
-        )
 
 
 FAMILY = Family(

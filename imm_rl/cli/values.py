@@ -15,9 +15,10 @@ from imm_rl.errors import InvalidInputError, invalid
 if TYPE_CHECKING:
     from imm_rl.agents.sb3_settings import SB3Settings
     from imm_rl.agents.settings import ReinforceSettings
+    from imm_rl.language.glue_settings import GlueSettings
     from imm_rl.language.lm_settings import LMSettings
 
-Settings = TypeVar("Settings", bound="ReinforceSettings | SB3Settings | LMSettings")
+Settings = TypeVar("Settings", bound="ReinforceSettings | SB3Settings | LMSettings | GlueSettings")
 
 _SEEDS = "be whole numbers ≥ 0 such as 3, 0-9 or 3,4,7"
 MOST_SEEDS = 500

@@ -1,0 +1,137 @@
+"""One training of `imm-rl reproduce table-2` in a run folder of its own.
+
+runs/<task>-<method>-seed-<k>/
+    config.yaml  command.txt  versions.json
+    checkpoints/checkpoint-<n>/     Trainer's own, of the last epoch; gone when the training is finished
+    summary.json                    says that it is finished
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from imm_rl.cli.console import Console
+from imm_rl.cli.interrupt import stop_on_interrupt
+from imm_rl.cli.language_trainings import worker_stop
+from imm_rl.cli.train_plan import versions
+from imm_rl.errors import InvalidInputError
+from imm_rl.formats import to_json
+from imm_rl.language.glue import load_task
+from imm_rl.language.glue_settings import METHODS, GlueSettings
+from imm_rl.runs import SUMMARY, RunFolder
+
+
+@dataclass(frozen=True, kw_only=True)
+class BertConfig:
+    """One training, complete.
+
+    Attributes:
+        task: A name of GLUE.
+        method: A name of `METHODS`.
+        seed: Of everything.
+        model: An absolute path, or a name on Hugging Face's hub.
+        model_fingerprint: Of its files.
+        glue: The folder of TSV files, absolute; None: from the hub.
+        data_fingerprint: Of the task's examples.
+        device: "cpu" or "cuda".
+        settings: Of the training.
+    """
+
+    task: str
+    method: str
+    seed: int
+    model: str
+    model_fingerprint: str
+    glue: str | None
+    data_fingerprint: str
+    device: str
+    settings: GlueSettings
+
+    def as_dict(self) -> dict[str, Any]:
+        """Keys and plain values, as `config.yaml` has them; settings that do not count are left out.
+
+        Paths are left out too: a model or a folder that was moved is the same by its fingerprint.
+        """
+        settings = self.settings.counting(self.method)
+        shown = {
+            "task": self.task,
+            "method": self.method,
+            "seed": self.seed,
+            "model_fingerprint": self.model_fingerprint,
+            "data_fingerprint": self.data_fingerprint,
+            "device": self.device,
+        }
+        return shown | {("lambda" if k == "imm_lambda" else k): v for k, v in settings.items()}
+
+    def place(self, out: Path) -> RunFolder:
+        """Its folder below a table's."""
+        return RunFolder(out / "runs" / f"{self.task}-{self.method}-seed-{self.seed}")
+
+
+def trained(config: BertConfig, path: Path, command: str, threads: int, quiet: bool) -> bool:
+    """Makes one training in its folder, from its last epoch if there is one.
+
+    Args:
+        config: What to train.
+        path: Of the folder; made where it is not there yet.
+        command: What the user typed.
+        threads: Of PyTorch; 0: as they are.
+        quiet: No lines.
+
+    Returns:
+        Whether it came to its end.
+
+    Raises:
+        InvalidInputError: The examples have changed.
+        RunFailedError: The training failed.
+    """
+    import torch
+    import yaml
+
+    from imm_rl.language.glue_training import StoppedTrainingError, fine_tune
+
+    stopped = worker_stop()
+    if stopped is not None and stopped():
+        return False
+    if threads:
+        torch.set_num_threads(threads)
+    data = load_task(config.task, config.glue)
+    if data.fingerprint() != config.data_fingerprint:
+        raise InvalidInputError(f"the examples of {config.task} have changed. Start again.")
+    files = {
+        "config.yaml": str(yaml.safe_dump(config.as_dict(), sort_keys=False)),
+        "command.txt": f"{command}\n",
+        "versions.json": to_json(
+            {**json.loads(versions()), "model": config.model, "glue": config.glue}
+        ),
+    }
+    folder = RunFolder.ensure(path, files)
+    folder.remove_leftovers()
+    console = Console(quiet=quiet)
+    checkpoints = folder.path / "checkpoints"
+    with stop_on_interrupt() as asked:
+        try:
+            found = fine_tune(
+                data,
+                config.model,
+                config.settings,
+                config.method,
+                seed=config.seed,
+                folder=checkpoints,
+                device=config.device,
+                stopped=lambda: asked.is_set() or (stopped is not None and stopped()),
+            )
+        except StoppedTrainingError:
+            return False
+    summary = {**config.as_dict(), "metric": data.task.metric, **found}
+    folder.write_json(SUMMARY, summary)
+    shutil.rmtree(checkpoints, ignore_errors=True)
+    console.note(
+        f"{config.task}, {METHODS[config.method]}, seed {config.seed}: {data.task.metric} "
+        f"{100.0 * found['score']:.1f}, {found['train_seconds']:.0f} s"
+    )
+    return True

@@ -1,0 +1,173 @@
+"""`imm-rl reproduce table-2`: BERT on tasks of GLUE, by fine-tuning, + MLM, and + MLM + IMM, over restarts.
+
+Every training is a run folder of its own below `--out`; a command that is repeated takes up what is there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from imm_rl.cli.reproduce_job import Family, Job
+from imm_rl.errors import InvalidInputError
+from imm_rl.files import write_text
+
+if TYPE_CHECKING:
+    from imm_rl.cli.bert_training import BertConfig
+
+TASKS = "cola,mrpc,qnli,rte"
+
+# As in `GlueSettings`, which tests compare: its module is not imported for `--help`.
+SETTINGS: Mapping[str, tuple[Any, str]] = MappingProxyType(
+    {
+        "epochs": (3, "passes over the training examples"),
+        "batch_size": (32, "examples of an update"),
+        "learning_rate": (2e-5, "largest step size; it rises over --warmup, then falls to 0"),
+        "warmup": (0.1, "share of the updates over which the step size rises"),
+        "weight_decay": (0.01, "of AdamW"),
+        "max_length": (128, "word pieces of an example; the rest is cut off"),
+        "mlm_weight": (1.0, "weight of the masked-LM loss"),
+        "mlm_probability": (0.15, "share of word pieces that are masked"),
+        "lambda": ("0.5", "weight of the matching term: a number or a schedule"),
+        "k": (5, "completions of a restricted context"),
+        "matched": (16, "masked positions of a batch that are matched, at most"),
+        "context": ("left", "what the bigram sees: left, or both"),
+    }
+)
+"""Default and help of each setting of a training."""
+
+OPTIONS: Mapping[str, Any] = MappingProxyType(
+    {
+        "tasks": TASKS,
+        "restarts": 5,
+        "seed": 0,
+        "model": "bert-base-uncased",
+        "glue": None,
+        "jobs": 1,
+        **{name: default for name, (default, _) in SETTINGS.items()},
+    }
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the options of this family."""
+    group = parser.add_argument_group("table-2 (with --seed and --jobs)")
+    group.add_argument("--tasks", metavar="A,B", help=f"of GLUE (default: {TASKS})")
+    group.add_argument("--restarts", metavar="N", help="seeds of each task and column (default: 5)")
+    group.add_argument(
+        "--model",
+        metavar="NAME|PATH",
+        help="a BERT: folder, or name on Hugging Face's hub (default: bert-base-uncased)",
+    )
+    group.add_argument(
+        "--glue",
+        metavar="FOLDER",
+        help="folder of GLUE's TSV files, such as CoLA/train.tsv (default: from the hub)",
+    )
+    for name, (default, text) in SETTINGS.items():
+        shown = f"{text} (default: {default})".replace("%", "%%")
+        metavar = {float: "X", int: "N"}.get(type(default), "TEXT")
+        group.add_argument(f"--{name.replace('_', '-')}", metavar=metavar, help=shown)
+
+
+def run(job: Job) -> Sequence[Path]:
+    """Trains what is not there yet, and writes table, picture and note."""
+    from imm_rl.language.masked_checkpoint import require
+
+    require("transformers", "accelerate", "sklearn")
+    from imm_rl.cli import bert_report as report
+    from imm_rl.cli.bert_training import trained
+    from imm_rl.cli.language_trainings import held, refuse_others, train_all
+
+    configs, about = _configs(job)
+    out = job.folder()
+    places = [config.place(out) for config in configs]
+    for config, place in zip(configs, places, strict=True):
+        refuse_others(config.as_dict(), place)
+    command = shlex.join(getattr(job.args, "command_line", ["imm-rl", "reproduce"]))
+    with held(out):
+        train_all(configs, places, command, jobs=job.args.jobs, quiet=job.args.quiet, train=trained)
+    rows = [
+        report.Row(config.task, config.method, config.seed, place.summary())
+        for config, place in zip(configs, places, strict=True)
+    ]
+    files = [out / f"table-2.{suffix}" for suffix in ("csv", "png", "md")]
+    write_text(files[0], report.to_text(rows))
+    report.picture(files[1], rows)
+    note = report.note(rows, f"`{_command(job)}`. {about}", configs[0].settings)
+    write_text(files[2], note)
+    if not job.args.quiet:
+        print(note)
+    return files
+
+
+def _configs(job: Job) -> tuple[list[BertConfig], str]:
+    """One configuration a training, by restart, task and column; and a line on model and data."""
+    from imm_rl.cli import values
+    from imm_rl.cli.bert_training import BertConfig
+    from imm_rl.language.glue import checked_task, load_task
+    from imm_rl.language.glue_settings import METHODS, GlueSettings
+    from imm_rl.language.masked_checkpoint import (
+        check_architecture,
+        load_tokenizer,
+        model_fingerprint,
+        model_place,
+    )
+
+    args = job.args
+    values.count("--jobs", args.jobs)
+    restarts = values.count("--restarts", args.restarts)
+    given = {name: getattr(args, name) for name in SETTINGS}
+    given["imm_lambda"] = str(given.pop("lambda"))
+    settings = values.settings(given, GlueSettings)
+    tasks = [checked_task(name) for name in args.tasks.split(",")]
+    if len({task.name for task in tasks}) < len(tasks):
+        raise InvalidInputError(f"--tasks names a task twice: {args.tasks}.")
+    model = model_place(args.model)
+    glue = None if args.glue is None else str(Path(args.glue).expanduser().absolute())
+    check_architecture(model)
+    load_tokenizer(model)
+    data = {task.name: load_task(task.name, glue) for task in tasks}
+    fingerprint = model_fingerprint(model)
+    found = [
+        BertConfig(
+            task=task.name,
+            method=method,
+            seed=args.seed + restart,
+            model=model,
+            model_fingerprint=fingerprint,
+            glue=glue,
+            data_fingerprint=data[task.name].fingerprint(),
+            device=job.device,
+            settings=settings,
+        )
+        for restart in range(restarts)
+        for task in tasks
+        for method in METHODS
+    ]
+    sizes = ", ".join(f"{name} {len(d.train):,} / {len(d.dev):,}" for name, d in data.items())
+    return found, f"Model {fingerprint}; training / development examples: {sizes}."
+
+
+def _command(job: Job) -> str:
+    """The command line with every option that has a say, those that were given alone."""
+    args = job.args
+    words = ["imm-rl", "reproduce", args.experiment, "--out", str(args.out)]
+    for name, default in OPTIONS.items():
+        if getattr(args, name) != default and name != "jobs":
+            words += [f"--{name.replace('_', '-')}", str(getattr(args, name))]
+    return shlex.join(words)
+
+
+FAMILY = Family(
+    experiments={
+        "table-2": "BERT on GLUE: fine-tuning, + MLM, + MLM + IMM",
+    },
+    options={"table-2": OPTIONS},
+    add_arguments=add_arguments,
+    run=run,
+)

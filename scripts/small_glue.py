@@ -1,0 +1,193 @@
+"""Makes GLUE's four tasks small, of a text at hand, and a small BERT trained on that text; no network.
+
+    python scripts/small_glue.py OUT [--corpus PATH]      # pydoc, or a text such as bible_corpus.py's
+    imm-rl reproduce table-2 --model OUT/bert --glue OUT/glue --out OUT/table
+
+OUT/glue has folders of GLUE's form. On one half of the sentences of a text the BERT is trained as a
+masked language model (plain, by transformers' Trainer); of the other half the tasks' training examples
+are made, and their development examples of the text's validation and test part:
+
+    CoLA   a sentence as it stands, or with a run of four words in another order
+    MRPC   a sentence and a copy that lacks a quarter of its words, or such a copy of another sentence
+    QNLI   a sentence with a run of words asked for ("the value of what ?"), and that sentence or another
+    RTE    a sentence and a run of its words, or such a run with two words of another sentence put in
+
+OUT/bert is a BERT of 2 layers of 64 units, saved as transformers saves it, with a WordPiece tokenizer of
+2,000 pieces. Everything follows from --seed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import random
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from imm_rl.errors import ImmRlError
+from imm_rl.files import write_text
+from imm_rl.language.corpus import load_corpus
+
+Sentence = list[str]
+SHORTEST, LONGEST = 8, 16
+STOPS = {"<eos>", ".", ";", ":", "?", "!"}
+VOCABULARY = 2000
+SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("out", help="folder for glue/ and bert/")
+    parser.add_argument("--corpus", default="pydoc", help="as imm-rl lm train has it")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--train", type=int, default=400, help="training examples of a task")
+    parser.add_argument("--dev", type=int, default=400, help="development examples of a task")
+    parser.add_argument("--updates", type=int, default=5000, help="of the BERT's own training")
+    args = parser.parse_args()
+    try:
+        corpus = load_corpus(args.corpus, min_count=1)
+        words = corpus.vocabulary.words
+        train = cut([words[i] for i in corpus.train])
+        dev = cut([words[i] for part in (corpus.valid, corpus.test) for i in part])
+        out = Path(args.out)
+        make_tasks(out / "glue", train[1::2], dev, args.train, args.dev, args.seed)
+        make_bert(out / "bert", train[::2], args.updates, args.seed)
+    except ImmRlError as error:
+        print(f"small_glue.py: error: {error}", file=sys.stderr)
+        return 1
+    print(f"{corpus.about()}; fingerprint {corpus.fingerprint()}; wrote {out}/glue and {out}/bert")
+    return 0
+
+
+def cut(words: Sequence[str]) -> list[Sentence]:
+    """What stands between stops and is neither short nor long, each once."""
+    found = [
+        tuple(run) for is_end, run in itertools.groupby(words, lambda w: w in STOPS) if not is_end
+    ]
+    fitting = (run for run in found if SHORTEST <= len(run) <= LONGEST)
+    return [list(run) for run in dict.fromkeys(fitting)]
+
+
+def make_tasks(
+    folder: Path, train: list[Sentence], dev: list[Sentence], n_train: int, n_dev: int, seed: int
+) -> None:
+    """Writes the TSV files of the four tasks."""
+    for name, header, rows in (
+        ("CoLA", None, cola),
+        ("MRPC", "Quality\t#1 ID\t#2 ID\t#1 String\t#2 String", mrpc),
+        ("QNLI", "index\tquestion\tsentence\tlabel", qnli),
+        ("RTE", "index\tsentence1\tsentence2\tlabel", rte),
+    ):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        for part, sentences, count in (("train", train, n_train), ("dev", dev, n_dev)):
+            rng = random.Random(f"{name} {part} {seed}")
+            lines = [] if header is None else [header]
+            lines += [rows(rng, sentences, i) for i in range(count)]
+            write_text(folder / name / f"{part}.tsv", "\n".join(lines) + "\n")
+
+
+def cola(rng: random.Random, sentences: list[Sentence], i: int) -> str:
+    words = list(rng.choice(sentences))
+    good = i % 2
+    while not good:
+        at = rng.randrange(len(words) - 4)
+        run = words[at : at + 4]
+        rng.shuffle(run)
+        if run != words[at : at + 4]:
+            words[at : at + 4] = run
+            break
+    return f"small\t{good}\t{'' if good else '*'}\t{' '.join(words)}"
+
+
+def mrpc(rng: random.Random, sentences: list[Sentence], i: int) -> str:
+    first, other = rng.sample(sentences, 2)
+    source, same = (first, 1) if i % 2 else (other, 0)
+    kept = [word for word in source if rng.random() > 0.25] or source
+    return f"{same}\t{2 * i}\t{2 * i + 1}\t{' '.join(first)}\t{' '.join(kept)}"
+
+
+def qnli(rng: random.Random, sentences: list[Sentence], i: int) -> str:
+    asked, other = rng.sample(sentences, 2)
+    at = rng.randrange(len(asked) - 4)
+    question = [*asked[max(0, at - 6) : at], "what", *asked[at + 2 : at + 6], "?"]
+    answer, label = (asked, "entailment") if i % 2 else (other, "not_entailment")
+    return f"{i}\t{' '.join(question)}\t{' '.join(answer)}\t{label}"
+
+
+def rte(rng: random.Random, sentences: list[Sentence], i: int) -> str:
+    first, other = rng.sample(sentences, 2)
+    at = rng.randrange(len(first) - 6)
+    run = list(first[at : at + 7])
+    label = "entailment" if i % 2 else "not_entailment"
+    if not i % 2:
+        for place in rng.sample(range(len(run)), 2):
+            run[place] = rng.choice(other)
+    return f"{i}\t{' '.join(first)}\t{' '.join(run)}\t{label}"
+
+
+def make_bert(folder: Path, sentences: list[Sentence], updates: int, seed: int) -> None:
+    """Trains and saves the tokenizer and the model."""
+    from transformers import (
+        BertConfig,
+        BertForMaskedLM,
+        DataCollatorForLanguageModeling,
+        Trainer,
+        TrainingArguments,
+        set_seed,
+    )
+
+    texts = [" ".join(sentence) for sentence in sentences]
+    tokenizer = word_pieces(texts)
+    set_seed(seed)
+    config = BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=256,
+        max_position_embeddings=128,
+    )
+    model = BertForMaskedLM(config)
+    features = [{"input_ids": ids} for ids in tokenizer(texts)["input_ids"]]
+    Trainer(
+        model=model,
+        args=TrainingArguments(
+            output_dir=str(folder),
+            max_steps=updates,
+            per_device_train_batch_size=32,
+            learning_rate=2e-3,
+            warmup_steps=200,
+            weight_decay=0.01,
+            seed=seed,
+            save_strategy="no",
+            logging_steps=500,
+            report_to=[],
+            disable_tqdm=True,
+            use_cpu=True,
+            dataloader_pin_memory=False,
+        ),
+        train_dataset=features,
+        data_collator=DataCollatorForLanguageModeling(tokenizer),
+    ).train()
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def word_pieces(texts: Sequence[str]) -> Any:
+    """A WordPiece tokenizer of the texts."""
+    from tokenizers import BertWordPieceTokenizer
+    from transformers import BertTokenizerFast
+
+    trained = BertWordPieceTokenizer()
+    trained.train_from_iterator(
+        texts, vocab_size=VOCABULARY, special_tokens=SPECIAL, show_progress=False
+    )
+    pieces = trained.get_vocab()
+    make: Callable[..., Any] = BertTokenizerFast
+    return make(vocab=pieces)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

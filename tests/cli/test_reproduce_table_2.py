@@ -1,0 +1,230 @@
+"""`imm-rl reproduce table-2` for real on a small BERT and small tasks: whole, resumed, refused."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from imm_rl.cli import reproduce_table_2
+from imm_rl.language.glue_settings import GlueSettings
+from imm_rl.statistics import mean_ci95
+
+QUICK = ("--epochs", "1", "--batch-size", "8", "--learning-rate", "0.01", "--k", "2")
+
+
+@pytest.fixture(autouse=True)
+def _folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_bert: Path, small_glue: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(small_bert, "bert")
+    shutil.copytree(small_glue, "glue")
+
+
+def table(*more: str) -> list[str]:
+    given = ["reproduce", "table-2", "--out", "made", "--model", "bert", "--glue", "glue"]
+    return [*given, *QUICK, *more]
+
+
+def rows_of() -> list[dict[str, str]]:
+    with Path("made/table-2.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_table_2_trains_each_task_column_and_restart_and_reports_them(
+    imm_rl_command: Callable[..., Any],
+) -> None:
+    outcome = imm_rl_command(*table("--restarts", "2", "--tasks", "cola,rte", "--seed", "4"))
+    assert outcome.code == 0, outcome.err
+    rows = rows_of()
+    assert [(r["seed"], r["task"], r["method"]) for r in rows] == [
+        (seed, task, method)
+        for seed in "45"
+        for task in ("cola", "rte")
+        for method in ("plain", "mlm", "imm")
+    ]
+    note = Path("made/table-2.md").read_text()
+    for task, title in (("cola", "CoLA"), ("rte", "RTE")):
+        for method in ("plain", "mlm", "imm"):
+            summaries = [
+                json.loads(Path(f"made/runs/{task}-{method}-seed-{s}/summary.json").read_text())
+                for s in (4, 5)
+            ]
+            scores = [100 * summary["score"] for summary in summaries]
+            mean, low, high = mean_ci95(scores)
+            shown = f"{mean:.1f}" + ("" if np.isnan(low) else f" [{low:.1f}, {high:.1f}]")
+            line = next(line for line in note.splitlines() if line.startswith(f"| {title} |"))
+            assert shown in line
+            mine = [r for r in rows if (r["task"], r["method"]) == (task, method)]
+            assert [float(r["score"]) * 100 for r in mine] == pytest.approx(scores, abs=1e-3)
+    assert "fine-tuning < + MLM < + MLM + IMM" in note
+    assert "--seed 4" in note
+    assert Path("made/table-2.png").read_bytes().startswith(b"\x89PNG")
+    assert not list(Path("made").rglob("checkpoint-*"))
+
+
+def test_a_table_grows_and_keeps_what_is_finished(imm_rl_command: Callable[..., Any]) -> None:
+    assert imm_rl_command(*table("--tasks", "rte", "--restarts", "1")).code == 0
+    summaries = sorted(Path("made").rglob("summary.json"))
+    times = [path.stat().st_mtime_ns for path in summaries]
+    assert imm_rl_command(*table("--tasks", "rte,mrpc", "--restarts", "1", "--quiet")).code == 0
+    assert [path.stat().st_mtime_ns for path in summaries] == times
+    assert len(rows_of()) == 6
+    # A smaller table leaves the larger one's trainings alone.
+    assert imm_rl_command(*table("--tasks", "rte", "--restarts", "1")).code == 0
+    assert len(list(Path("made/runs").iterdir())) == 6
+    outcome = imm_rl_command(*table("--tasks", "rte", "--restarts", "1", "--lambda", "1"))
+    assert outcome.code == 2
+    assert "rte-imm-seed-0 holds a run of other settings: lambda is '0.5' there" in outcome.err
+    lines = Path("glue/RTE/train.tsv").read_text().splitlines()
+    Path("glue/RTE/train.tsv").write_text("\n".join(lines[:-2]))
+    outcome = imm_rl_command(*table("--tasks", "rte", "--restarts", "1"))
+    assert outcome.code == 2
+    assert "data_fingerprint" in outcome.err
+
+
+def test_with_lambda_zero_the_last_two_columns_are_one(imm_rl_command: Callable[..., Any]) -> None:
+    options = ("--tasks", "qnli", "--restarts", "1", "--lambda", "0")
+    assert imm_rl_command(*table(*options)).code == 0
+    summaries = [
+        json.loads(Path(f"made/runs/qnli-{method}-seed-0/summary.json").read_text())
+        for method in ("plain", "mlm", "imm")
+    ]
+    plain, mlm, imm = ([s["losses"], s["dev_predictions"]] for s in summaries)
+    assert mlm == imm
+    assert plain != mlm
+
+
+def truncate(path: str) -> Callable[[], None]:
+    def cut() -> None:
+        content = Path(path).read_text()
+        Path(path).write_text(content[: len(content) - 30])
+
+    return cut
+
+
+@pytest.mark.parametrize(
+    ("spoil", "more", "message"),
+    [
+        (None, ("--tasks", "cola,mrcp"), "unknown task 'mrcp'. Did you mean 'mrpc'?"),
+        (None, ("--tasks", "rte,RTE"), "--tasks names a task twice"),
+        (None, ("--model", "./none"), "there is no such folder"),
+        (None, ("--model", "glue"), "has no config.json"),
+        (None, ("--glue", "none"), "there is no folder"),
+        (None, ("--restarts", "0"), "--restarts must be a whole number"),
+        (None, ("--lambda", "target-kl:1"), "of no use to masked language models"),
+        (None, ("--context", "rigt"), "unknown context"),
+        (None, ("--epochs", "x"), "epochs must be a whole number"),
+        (None, ("--seeds", "0-3"), "--seeds belongs to"),
+        (truncate("glue/RTE/dev.tsv"), (), "RTE/dev.tsv, line 9: 4 columns are expected"),
+        (lambda: Path("glue/RTE/train.tsv").write_text(""), (), "train.tsv is empty"),
+        (truncate("bert/config.json"), (), "configuration cannot be loaded"),
+    ],
+)
+def test_table_2_refuses_in_one_line_before_anything_is_written(
+    imm_rl_command: Callable[..., Any],
+    spoil: Callable[[], object] | None,
+    more: tuple[str, ...],
+    message: str,
+) -> None:
+    if spoil is not None:
+        spoil()
+    outcome = imm_rl_command(*table("--restarts", "1", *more))
+    assert outcome.code == 2
+    assert message in outcome.err
+    assert outcome.err.count("\n") == 1
+    assert not Path("made").exists()
+
+
+def test_a_model_of_the_hub_without_network_fails_soon(
+    imm_rl_command: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A hub that refuses connections: real code on both sides of the socket.
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    began = time.perf_counter()
+    outcome = imm_rl_command(*table("--model", "no-such-owner/no-such-bert-here"))
+    assert outcome.code == 2
+    assert "hub cannot be reached" in outcome.err
+    assert "Give --model the path of a folder" in outcome.err
+    assert time.perf_counter() - began < 15.0
+
+
+def test_a_missing_extra_is_named(
+    imm_rl_command: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import importlib.util
+
+    real = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util,
+        "find_spec",
+        lambda name, *rest: None if name == "accelerate" else real(name, *rest),
+    )
+    outcome = imm_rl_command(*table())
+    assert outcome.code == 2
+    assert "need accelerate, which is not installed: pip install 'imm-rl[language]'" in outcome.err
+
+
+def test_defaults_are_those_of_the_settings() -> None:
+    named = {"imm_lambda": "lambda"}
+    fields = {named.get(f.name, f.name): f for f in dataclasses.fields(GlueSettings)}
+    assert {
+        name: (field.default, field.metadata["help"]) for name, field in fields.items()
+    } == dict(reproduce_table_2.SETTINGS)
+
+
+@pytest.mark.slow
+def test_ctrl_c_stops_and_the_same_command_goes_on(imm_rl_command: Callable[..., Any]) -> None:
+    command = table("--tasks", "rte", "--restarts", "1", "--epochs", "20")
+    program = [sys.executable, "-c", "import sys; from imm_rl.cli import main; sys.exit(main())"]
+    # A shell in the background lets its programs ignore Ctrl-C; this one is to hear it.
+    process = subprocess.Popen(
+        [*program, *command],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    limit = time.monotonic() + 120
+    while not list(Path("made").glob("runs/*/checkpoints/*/trainer_state.json")):
+        assert process.poll() is None
+        assert time.monotonic() < limit
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "stopped; go on with: imm-rl reproduce table-2 --out made" in out
+    assert not Path("made/table-2.csv").exists()
+    assert imm_rl_command(*command).code == 0
+    resumed = json.loads(Path("made/runs/rte-plain-seed-0/summary.json").read_text())
+    assert resumed["resumed_at"] >= 1
+    shutil.move("made", "cut")
+    assert imm_rl_command(*command).code == 0
+    whole = json.loads(Path("made/runs/rte-plain-seed-0/summary.json").read_text())
+    assert whole["losses"] == resumed["losses"]
+    assert whole["dev_predictions"] == resumed["dev_predictions"]
+
+
+@pytest.mark.slow
+def test_jobs_side_by_side_give_the_table_of_one_at_a_time(
+    imm_rl_command: Callable[..., Any],
+) -> None:
+    few = ("--tasks", "rte", "--restarts", "1")
+    assert imm_rl_command(*table(*few)).code == 0
+    alone = [float(row["score"]) for row in rows_of()]
+    Path("made").rename("alone")
+    assert imm_rl_command(*table(*few, "--jobs", "2")).code == 0
+    assert [float(row["score"]) for row in rows_of()] == pytest.approx(alone, abs=0.13)
