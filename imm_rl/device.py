@@ -1,7 +1,10 @@
-"""Which device a name means on this machine: `torch_device("auto")`."""
+"""Which device a name means on this machine, `torch_device("auto")`, and how numbers get there."""
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy.typing as npt
 import torch
 
 from imm_rl.errors import InvalidInputError, unknown_name
@@ -27,3 +30,25 @@ def torch_device(name: str | torch.device) -> torch.device:
             "device 'cuda' was asked for, and PyTorch finds no CUDA device here. Use 'cpu' or 'auto'."
         )
     return torch.device("cuda" if found and name != "cpu" else "cpu")
+
+
+def uploaded(
+    array: npt.NDArray[Any], device: torch.device, dtype: torch.dtype | None = None
+) -> torch.Tensor:
+    """A NumPy array on the device, without the host waiting for what the device was asked before.
+
+    A plain copy to a GPU waits for all work that is queued; one from page-locked memory is queued itself.
+
+    Args:
+        array: What PyTorch can share memory with, or a copy is made. On the CPU the tensor may share the
+            array's memory.
+        device: Where to.
+        dtype: Of the tensor; default: the array's.
+    """
+    shareable = array.flags.writeable and all(stride >= 0 for stride in array.strides)
+    tensor = torch.from_numpy(array if shareable else array.copy())
+    if dtype is not None:
+        tensor = tensor.to(dtype)
+    if device.type == "cuda":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)

@@ -67,10 +67,10 @@ def waits(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
         return f"aten.{name} waits for the device"
     if name == "index" and any(map(_is_mask, args[1])):
         return "a boolean index (aten.index) waits for the device"
-    if name in ("index_put", "index_put_", "_index_put_impl_") and any(map(_is_mask, args[1])):
-        # A single number goes where a mask says without a wait (masked_fill); rows of numbers do not.
-        if args[2].numel() != 1:
-            return f"a boolean index (aten.{name}) waits for the device"
+    puts = name in ("index_put", "index_put_", "_index_put_impl_")
+    # A single number goes where a mask says without a wait (masked_fill); rows of numbers do not.
+    if puts and args[2].numel() != 1 and any(map(_is_mask, args[1])):
+        return f"a boolean index (aten.{name}) waits for the device"
     if name == "repeat_interleave" and kwargs.get("output_size") is None:
         return "aten.repeat_interleave without output_size waits for the device"
     if name == "_to_copy" and args[0].device.type != "cpu":
