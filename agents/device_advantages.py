@@ -36,7 +36,7 @@ def rewards_to_go(rollout: DeviceRollout, gamma: float, values: Tensor | None = 
     following = torch.zeros_like(gained[0]) if values is None else values[-1]
     returns = []
     for t in range(len(gained) - 1, -1, -1):
-        following = gained[t] + kept[t] * following
+        following = torch.addcmul(gained[t], kept[t], following)
         returns.append(following)
     return torch.stack(returns[::-1])
 
