@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 
 from imm_rl.errors import ImmRlError, InvalidInputError, unknown_name
+from imm_rl.out_of_memory import is_out_of_memory, message
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("imm_rl.cli.train", "train an agent with the help of a policy that sees less"),
@@ -64,7 +65,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     except InvalidInputError as error:
         return _complain(name, str(error), 2)
     except (ImmRlError, OSError) as error:
-        return _complain(name, str(error), 1)
+        return _complain(name, _told(error, arguments), 1)
+    except (MemoryError, RuntimeError, ImportError) as error:
+        if not is_out_of_memory(error):
+            raise
+        return _complain(name, _told(error, arguments), 1)
+
+
+def _told(error: Exception, arguments: Sequence[str]) -> str:
+    """An error's text; of missing memory, what to do about it."""
+    if isinstance(error, ImmRlError) or not is_out_of_memory(error):
+        return str(error)
+    kept = "Repeat the command to go on: trainings that are done, and checkpoints, are kept."
+    table = list(arguments[:1]) == ["reproduce"] and "table" in " ".join(arguments[1:2])
+    return message(error, " ".join(arguments[:2]), kept if table else "")
 
 
 def _run(command: str, arguments: list[str]) -> int:
