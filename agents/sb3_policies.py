@@ -17,9 +17,9 @@ import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
-from stable_baselines3.common.utils import obs_as_tensor
 from torch import Tensor
 
+from imm_rl.device import uploaded
 from imm_rl.envs import space_arrays
 from imm_rl.errors import InvalidInputError
 
@@ -119,7 +119,9 @@ def as_policy_tensor(policy: Any, observations: Any) -> Any:
     """Observations on the policy's device."""
     if isinstance(observations, torch.Tensor):
         return observations
-    return obs_as_tensor(observations, policy.device)
+    if isinstance(observations, dict):
+        return {key: uploaded(value, policy.device) for key, value in observations.items()}
+    return uploaded(observations, policy.device)
 
 
 @contextmanager

@@ -45,7 +45,8 @@ def uploaded(
         device: Where to.
         dtype: Of the tensor; default: the array's.
     """
-    shareable = array.flags.writeable and all(stride >= 0 for stride in array.strides)
+    # torch shares neither read-only memory nor reversed views.
+    shareable = array.flags.writeable and array.flags.c_contiguous
     tensor = torch.from_numpy(array if shareable else array.copy())
     if dtype is not None:
         tensor = tensor.to(dtype)
