@@ -79,8 +79,8 @@ def test_an_error_that_has_nothing_to_do_with_memory_is_not_hidden(
 @pytest.mark.slow
 def test_a_training_that_memory_ended_resumes_to_the_end_of_one_in_one_go(tmp_path: Path) -> None:
     options = [
-        *("--env", "grid", "--restricted", "qmdp", "--seeds", "0-59", "--hidden-sizes", "1024"),
-        *("--steps", "400", "--eval-points", "4", "--eval-episodes", "2", "--quiet"),
+        *("--env", "grid", "--restricted", "qmdp", "--seeds", "0-29", "--hidden-sizes", "1024"),
+        *("--steps", "300", "--eval-points", "3", "--eval-episodes", "2", "--quiet"),
     ]
     run = tmp_path / "cut" / "grid" / "reinforce-qmdp-1"
     checkpoint = run / "checkpoints"
