@@ -90,7 +90,7 @@ def tensor_weighing(name: str, policy: RestrictedPolicy, device: torch.device) -
         return lambda beliefs, _: _tensor_certainty(beliefs)
     if name == "informed":
         if_told = torch.from_numpy(np.array(told(policy))).to(device)  # (S, A)
-        return lambda beliefs, targets: (targets * (beliefs @ if_told)).sum(-1)
+        return lambda beliefs, targets: torch.sum(targets * (beliefs @ if_told), -1)
     raise unknown_name("context_weight", name, CONTEXT_WEIGHTS)
 
 
@@ -102,4 +102,5 @@ def _tensor_certainty(beliefs: torch.Tensor) -> torch.Tensor:
     if n_states == 1:
         return torch.ones_like(beliefs[..., 0])
     entropy = torch.special.entr(beliefs).sum(-1)
-    return (1.0 - entropy / float(np.log(n_states))).clamp_min(0.0)
+    weights: torch.Tensor = (1.0 - entropy / float(np.log(n_states))).clamp_min(0.0)
+    return weights

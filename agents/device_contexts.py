@@ -154,9 +154,7 @@ class DeviceObservationContexts:
     def _seen(self, rollout: DeviceRollout) -> Tensor:
         uniforms = self._streams.uniforms(1, len(rollout.states), self._n_envs)[0]
         if self._by_state:
-            return self._sampler.observe(
-                torch.zeros_like(rollout.states), rollout.states, uniforms
-            )
+            return self._sampler.observe(torch.zeros_like(rollout.states), rollout.states, uniforms)
         after = self._sampler.observe(rollout.actions, rollout.next_states, uniforms)
         after = after.masked_fill(rollout.over, NOTHING_SEEN)
         seen = torch.cat([self._last.unsqueeze(0), after[:-1]])
@@ -221,7 +219,7 @@ class DeviceFilteredContexts:
         seen, n_steps = self._observed(rollout), len(rollout.states)
         n_states = self._belief.shape[1]
         size = max(MOST_BELIEFS // (n_steps * self._n_envs * n_states), 1)
-        carried = []
+        carried: list[Tensor] = []
         for first in range(0, self._n_runs, size):
             runs = slice(first, min(first + size, self._n_runs))
             met = self._along(rollout, seen, self._rows(runs), carried)

@@ -48,7 +48,9 @@ class DeviceMatchingTerm(MatchingTerm):
             self.source.skip(rollout)
             return None
         found: list[_Part] = []
-        for runs, contexts in self.source.parts(rollout):  # to the end: then it carries its beliefs on
+        for runs, contexts in self.source.parts(
+            rollout
+        ):  # to the end: then it carries its beliefs on
             whole = runs == slice(0, self._n_runs)
             some = log_probs if whole else log_probs[runs].detach()
             found.append(self._part(some, contexts, looked))

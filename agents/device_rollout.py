@@ -112,14 +112,14 @@ class DeviceRollouts:
             over.append(done)
         self.states = current
         rollout = DeviceRollout(
-            *(torch.stack(part) for part in (states, actions, next_states)),
+            states=torch.stack(states),
+            actions=torch.stack(actions),
+            next_states=torch.stack(next_states),
             rewards=torch.zeros(0),
             terminated=torch.stack(ended),
             over=torch.stack(over),
         )
-        rewards = self._sampler.reward(
-            rollout.states, rollout.actions, rollout.next_states, sights
-        )
+        rewards = self._sampler.reward(rollout.states, rollout.actions, rollout.next_states, sights)
         self._add_up(rewards, rollout.over)
         return rollout._replace(rewards=rewards)
 

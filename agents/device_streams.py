@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -80,7 +81,7 @@ class DeviceStreams:
         back = self._left * math.prod(self._shape)  # one step of the generator for each number
         found = []
         for state in states:
-            moved = np.random.PCG64()
+            moved: Any = np.random.PCG64()
             moved.state = state
             moved.advance(2**128 - back)
             found.append(dict(moved.state))

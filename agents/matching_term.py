@@ -123,9 +123,7 @@ class MatchingTerm:
         weights = controller.weights(progress)
         adapts = controller.needs_kl or controller.needs_cosine
         looked = measure or adapts
-        found = self._found(
-            log_probs, rollout, needed=bool(looked or weights.any()), looked=looked
-        )
+        found = self._found(log_probs, rollout, needed=bool(looked or weights.any()), looked=looked)
         if found is None:
             return None, {}
         loss, measures, met = found

@@ -40,6 +40,7 @@ from imm_rl.agents.device_matching import DeviceMatchingTerm
 from imm_rl.agents.device_parts import DeviceParts, refusal
 from imm_rl.agents.device_rollout import DeviceRollout, DeviceRollouts
 from imm_rl.agents.evaluation import Evaluator, Played
+from imm_rl.agents.finite_losses import FiniteLosses
 from imm_rl.agents.matching_term import MatchingTerm
 from imm_rl.agents.methods import TERMS, checked_method
 from imm_rl.agents.network import BatchedStateNetwork
@@ -52,7 +53,7 @@ from imm_rl.agents.warm_start import clone, demonstrations
 from imm_rl.device import torch_device
 from imm_rl.envs.model import FloatArray
 from imm_rl.envs.pair import EnvPair
-from imm_rl.errors import InvalidInputError, RunFailedError
+from imm_rl.errors import InvalidInputError
 from imm_rl.schedules import WeightController
 from imm_rl.threads import fitting_threads
 
@@ -191,8 +192,8 @@ class IMMReinforce:
             )
         self.on_device = self.device.type != "cpu" if on_device is None else bool(on_device)
         self.on_device = self.on_device and not refused
-        # On the device: the update's first environment steps at which a run's loss was not finite; −1.
-        self._failed_at = torch.full((self.n_runs,), -1, device=self.device)
+        names = [f"seed {k} (λ = {s.text})" for s in self.schedules for k in self.seeds]
+        self._losses = FiniteLosses(names, self.device, at_once=not self.on_device)
         if self.on_device:
             parts = DeviceParts(
                 pair,
@@ -319,7 +320,7 @@ class IMMReinforce:
             measures = {"bc/demonstration_steps": self.shown}
         elif self.controller is not None and self.method in ("interpolate", "jsrl"):
             measures = {"imm/lambda": self.controller.weights(progress)}
-        self._note_finite(loss.detach())
+        self._losses.note(loss.detach(), self.env_steps)
         self.optimizer.zero_grad(set_to_none=True)
         loss.sum().backward()  # type: ignore[no-untyped-call]  # torch's own annotation is missing
         self.optimizer.step()
@@ -357,8 +358,8 @@ class IMMReinforce:
         advantages: Any = self.advantages(rollout)  # type: ignore[arg-type]  # both are of the host
         run = np.arange(rollout.states.shape[1]) // self.settings.n_envs
         state_cells = (run * n_states + rollout.states).ravel()
-        cells = state_cells * n_actions + rollout.actions.ravel()
-        sums = np.bincount(cells, weights=advantages.ravel(), minlength=size * n_actions)
+        places = state_cells * n_actions + rollout.actions.ravel()
+        sums = np.bincount(places, weights=advantages.ravel(), minlength=size * n_actions)
         if wanted:
             visits = np.bincount(state_cells, minlength=size) / self.batch_steps
             visits = self._tensor(visits)
@@ -404,46 +405,19 @@ class IMMReinforce:
     def _record(self, measures: dict[str, FloatArray]) -> Record:
         self._require_good_updates()
         probs = self.action_probs()
-        self._require_finite(torch.as_tensor(probs).flatten(0, 1).sum(dim=(1, 2)), "policy")
+        sums = torch.as_tensor(probs).flatten(0, 1).sum(dim=(1, 2))
+        self._losses.require(sums, "policy", self.env_steps)
         returns = self.play().returns.mean(axis=1)
         record = Record(self.env_steps, returns, self.rollouts.finished_returns(), measures)
         self.records.append(record)
         return record
 
-    def _note_finite(self, loss: Tensor) -> None:
-        """Fails where a run's loss (N,) is not finite; on the device at the next evaluation."""
-        if not self.on_device:
-            self._require_finite(loss, "loss")
-            return
-        first = ~torch.isfinite(loss) & (self._failed_at < 0)
-        self._failed_at = self._failed_at.masked_fill(first, self.env_steps)
-
     def _require_good_updates(self) -> None:
         """Fails where an update on the device went wrong since the last look; the host waits for it."""
-        if not self.on_device:
-            return
-        if isinstance(self.term, DeviceMatchingTerm):
-            self.term.check()
-        failed = self._failed_at.cpu()
-        if (failed >= 0).any():
-            raise self._not_finite("loss", failed >= 0, int(failed[failed >= 0].min()))
-
-    def _require_finite(self, values: Tensor, what: str) -> None:
-        """Fails where a value (N,) is not finite, naming the runs."""
-        good = torch.isfinite(values)
-        if not good.all():
-            raise self._not_finite(what, ~good, self.env_steps)
-
-    def _not_finite(self, what: str, bad: Tensor, env_steps: int) -> RunFailedError:
-        return RunFailedError(
-            f"the {what} of {self._names(bad)} is not finite at {env_steps} environment "
-            "steps; a smaller learning rate or λ may help."
-        )
-
-    def _names(self, runs: Tensor) -> str:
-        """The runs that a mask (N,) picks, as a person names them."""
-        names = [f"seed {k} (λ = {s.text})" for s in self.schedules for k in self.seeds]
-        return ", ".join(names[i] for i in torch.nonzero(runs).flatten().tolist())
+        if self.on_device:
+            if isinstance(self.term, DeviceMatchingTerm):
+                self.term.check()
+            self._losses.check()
 
     def _tensor(self, array: FloatArray) -> Tensor:
         return torch.as_tensor(array, dtype=torch.float32, device=self.device)

@@ -29,7 +29,9 @@ class TermGradient:
         self.pairs: list[tuple[torch.Tensor, torch.Tensor]] = []
         self._refresh = refresh
         self._age: int | None = None
-        self._failed: torch.Tensor | None = None  # (), whether a gradient that was added was not finite
+        self._failed: torch.Tensor | None = (
+            None  # (), whether a gradient that was added was not finite
+        )
         self._finite: torch.Tensor | None = None
 
     @property

@@ -101,8 +101,7 @@ def continuous_term(
     """
     means, deviations = gaussian(policy, batch.observations)
     answers, noise = (
-        uploaded(part, means.device, means.dtype)
-        for part in (batch.answers, normals)
+        uploaded(part, means.device, means.dtype) for part in (batch.answers, normals)
     )
     mean, deviation = answers[:, None, 0], answers[:, None, 1]  # (B, 1, d)
     drawn = mean + deviation * noise  # (B, J, d)

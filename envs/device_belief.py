@@ -43,7 +43,9 @@ class DeviceFilter:
         """The start belief in n rows, (n, S)."""
         return self._initial.expand(n, -1).clone()
 
-    def follow(self, beliefs: Tensor, actions: Tensor, observations: Tensor, going: Tensor) -> Tensor:
+    def follow(
+        self, beliefs: Tensor, actions: Tensor, observations: Tensor, going: Tensor
+    ) -> Tensor:
         """Beliefs (R, S) after actions and observations (R,); the start belief where not `going` (R,).
 
         b'(s') ∝ [s' not terminal] · O[a, s', o] · Σ_s b(s) T[s, a, s'].

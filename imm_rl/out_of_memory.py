@@ -21,8 +21,9 @@ _SIGNS = (
     "CUBLAS_STATUS_ALLOC_FAILED",
     "CUDNN_STATUS_ALLOC_FAILED",
 )
-"""In the text of a RuntimeError of PyTorch, CUDA, oneDNN (the last two: it gives no reason, and in trainings
-that worked before there is no other) or of the system's loader, where memory is what is missing."""
+"""In the text of a RuntimeError of PyTorch, CUDA, oneDNN (the last two: it gives no reason, and in a
+training that worked before there is no other) or of the system's loader, where memory is what is missing.
+"""
 
 _AMOUNT = re.compile(r"(?:[Tt]ried to allocate|Unable to allocate) ([\d.]+) ?(bytes|[KMGTPE]iB)")
 
@@ -91,11 +92,8 @@ def _amount(text: str) -> str:
     number, unit = found[1].rstrip("."), found[2]
     if unit != "bytes":
         return f"{number} {unit}"
-    size = float(number)
-    for name in ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB"):
-        if size < 1024.0:
-            break
+    size, names = float(number), ["bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"]
+    while size >= 1024.0 and len(names) > 1:
         size /= 1024.0
-    else:
-        name = "EiB"
-    return f"{size:.3g} {name}"
+        del names[0]
+    return f"{size:.3g} {names[0]}"

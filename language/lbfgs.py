@@ -27,7 +27,7 @@ there."""
 
 LOOK_EVERY = 8
 """Trial steps on a GPU between two looks at who has ended: a look makes the host wait for the device. In
-between, problems that have ended stay as they are. On the CPU a look costs nothing, and each step has one."""
+between, problems that have ended stay as they are. On the CPU a look costs nothing: each step has one."""
 
 
 class Objective(Protocol):

@@ -8,15 +8,18 @@ them; medians, and ratios to `none` of the same path within a round. Environment
 trainings together, 50 an update each. Operations are those that PyTorch's `FlopCounterMode` counts in an
 update, matrix products; the rest of an update moves bytes. Bytes are an estimate, by this rule: each
 parameter is read 4 times and written 3 times an update (forward, backward, Adam with its two moments), each
-activation of a hidden layer is written and read twice. Peak memory: on a GPU of the tensors alone, on the
-CPU of the process beyond what it held before the training was made.
+activation of a hidden layer is written and read twice. Peak memory: of a process of its own for each arm,
+on a GPU of the tensors alone, on the CPU of the process beyond what it held before the training was made.
 """
 
 from __future__ import annotations
 
 import argparse
 import gc
+import json
 import statistics
+import subprocess
+import sys
 import time
 from typing import Any, NamedTuple
 
@@ -33,15 +36,13 @@ METHODS = ("none", "imm", "noising", "naive-kl")
 
 
 class Arm(NamedTuple):
-    """One training, and what it held when it had made some updates."""
+    """One training, and the operations of an update."""
 
     agent: IMMReinforce
-    memory: float
     flops: int
 
 
 def made(pair: Any, policy: Any, method: str, seeds: int, device: str, path: str) -> Arm:
-    start = device_limits.start_peak(torch.device(device))
     helped = method != "none"
     agent = IMMReinforce(
         pair,
@@ -54,10 +55,34 @@ def made(pair: Any, policy: Any, method: str, seeds: int, device: str, path: str
         on_device=path == "device",
     )
     train(agent, 2)
-    memory = device_limits.peak_bytes(agent.device) - start
     with FlopCounterMode(display=False) as counter:
         train(agent, 1)
-    return Arm(agent, memory, int(counter.get_total_flops()))
+    return Arm(agent, int(counter.get_total_flops()))
+
+
+def memory(args: argparse.Namespace, path: str, method: str, seeds: int) -> float:
+    """Peak bytes of three updates, in a process of its own."""
+    words = [
+        "--env",
+        args.env,
+        "--device",
+        args.device,
+        "--child",
+        json.dumps([path, method, seeds]),
+    ]
+    command = [sys.executable, __file__, *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return float(done.stdout)
+
+
+def child(args: argparse.Namespace) -> None:
+    path, method, seeds = json.loads(args.child)
+    pair = imm_rl.make(args.env)
+    policy = paper.restricted_policies(pair)["imm_argmax"]
+    made(pair, policy, method, 1, args.device, path)  # what is loaded and made once
+    start = device_limits.start_peak(torch.device(args.device))
+    arm = made(pair, policy, method, seeds, args.device, path)
+    print(device_limits.peak_bytes(arm.agent.device) - start)
 
 
 def train(agent: IMMReinforce, updates: int) -> float:
@@ -97,7 +122,8 @@ def table(args: argparse.Namespace, seeds: int, best: device_limits.Limits) -> l
         steps = arm.agent.batch_steps * arm.agent.n_runs / own
         lines.append(
             f"| {seeds:,} | {path} | {method} | {steps:,.0f} | {1e3 * own:.1f} | {ratio:.2f} "
-            f"| {arm.memory / 2**20:,.0f} | {100 * arm.flops / own / best.float32:.2g} % "
+            f"| {memory(args, path, method, seeds) / 2**20:,.0f} "
+            f"| {100 * arm.flops / own / best.float32:.2g} % "
             f"| {100 * moved_bytes(arm.agent) / own / best.bandwidth:.2g} % |"
         )
     return lines
@@ -115,7 +141,11 @@ def main() -> None:
     parser.add_argument("--paths", help="host, device or both; default: what the device trains by")
     parser.add_argument("--updates", type=int, default=10, help="of a block")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--child", help=argparse.SUPPRESS)
     args = parser.parse_args()
+    if args.child:
+        child(args)
+        return
     args.paths = args.paths or ("host" if args.device == "cpu" else "device")
     best = device_limits.limits(args.device)
     print(f"{args.env}, {args.device}, {torch.get_num_threads()} threads; {best.text()}\n")

@@ -53,9 +53,7 @@ def made_up(vocabulary: int, sizes: tuple[int, int, int], seed: int = 0) -> Corp
     return Corpus("made-up", Vocabulary(names), *parts)
 
 
-def trainer_of(
-    corpus: Corpus, ngram: Any, device: str, method: str, **settings: Any
-) -> LMTrainer:
+def trainer_of(corpus: Corpus, ngram: Any, device: str, method: str, **settings: Any) -> LMTrainer:
     chosen = LMSettings(**{"epochs": 100, "start": "epoch:0", **settings})
     needed = ngram if method != "none" else None
     return LMTrainer(corpus, chosen, method, parse(0.25), needed, device=device)
@@ -219,7 +217,9 @@ def main() -> int:
     parser.add_argument("--small", action="store_true", help="small sizes, seconds on a CPU")
     args = parser.parse_args()
     if args.device == "cuda" and not torch.cuda.is_available():
-        parser.error("argument --device: PyTorch finds no CUDA device here. Use --device cpu --small.")
+        parser.error(
+            "argument --device: PyTorch finds no CUDA device here. Use --device cpu --small."
+        )
     torch.set_float32_matmul_precision("highest")
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     name = torch.cuda.get_device_name() if args.device == "cuda" else "CPU"

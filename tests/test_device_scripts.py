@@ -31,7 +31,9 @@ def test_gpu_check_runs_on_a_cpu_and_finds_the_same_numbers() -> None:
 def test_gpu_check_fails_where_numbers_differ(
     tmp_path: Path,
 ) -> None:
-    changed = (SCRIPTS / "gpu_check.py").read_text().replace("TOLERANCE = 1e-4", "TOLERANCE = 1e-12")
+    changed = (
+        (SCRIPTS / "gpu_check.py").read_text().replace("TOLERANCE = 1e-4", "TOLERANCE = 1e-12")
+    )
     (tmp_path / "gpu_check.py").write_text(changed)
     (tmp_path / "device_limits.py").write_text((SCRIPTS / "device_limits.py").read_text())
     command = [sys.executable, tmp_path / "gpu_check.py", "--device", "cpu", "--small"]

@@ -46,7 +46,9 @@ def test_reinforce_on_the_gpu_waits_at_evaluations_alone(
 ) -> None:
     agent = make("cuda", env)
     agent.learn(2 * agent.batch_steps, evaluate_at=[])
-    monkeypatch.setattr(agent, "_require_good_updates", lambda: None)  # the look at the end of `learn`
+    monkeypatch.setattr(
+        agent, "_require_good_updates", lambda: None
+    )  # the look at the end of `learn`
     with no_host_waits():
         agent.learn(8 * agent.batch_steps, evaluate_at=[])
     assert np.isfinite(agent.action_probs()).all()

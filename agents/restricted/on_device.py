@@ -9,6 +9,7 @@ table, N beliefs of a belief table.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -92,7 +93,7 @@ class _LookAhead:
         pairs = [table[i:j] for i, j in zip(pair_starts.tolist(), ends, strict=True)]
         on = [torch.from_numpy(part.copy()).to(device) for part in pairs]
         cuts = [*action_starts.tolist(), len(on)]
-        self._by_action = [on[i:j] for i, j in zip(cuts, cuts[1:], strict=False)]
+        self._by_action = [on[i:j] for i, j in itertools.pairwise(cuts)]
         self._reward = torch.from_numpy(np.array(reward)).to(device)
 
     def __call__(self, beliefs: Tensor) -> Tensor:
@@ -112,7 +113,7 @@ def _best(rows: Tensor, vectors: Tensor) -> Tensor:
     if not len(vectors):
         return rows.new_full((len(rows),), -torch.inf)
     size = max(MOST_SCORES // len(vectors), 1)
-    return torch.cat([(part @ vectors.T).amax(-1) for part in rows.split(size)])
+    return torch.cat([(part @ vectors.T).amax(-1) for part in torch.split(rows, size)])
 
 
 def _table(policy: BeliefTablePolicy, device: torch.device) -> TensorPolicy:
@@ -127,7 +128,7 @@ def _table(policy: BeliefTablePolicy, device: torch.device) -> TensorPolicy:
     def probs_at(beliefs: Tensor) -> Tensor:
         rows = beliefs.flatten(0, -2)
         size = max(MOST_SCORES // len(known), 1)
-        found = [torch.cdist(part, known, p=1.0).argmin(-1) for part in rows.split(size)]
+        found = [torch.cdist(part, known, p=1.0).argmin(-1) for part in torch.split(rows, size)]
         return table[torch.cat(found)].view(*beliefs.shape[:-1], -1)
 
     return probs_at

@@ -51,9 +51,7 @@ def test_no_gradient_step_waits_but_those_that_are_measured(
 
     callback._before_step = before_step  # type: ignore[method-assign]
     sizes = {"batch_size": 16, "n_epochs": 2} if algorithm is PPO else {}
-    model = algorithm(
-        "MlpPolicy", pair.sb3_vector(2), n_steps=32, seed=0, device="cpu", **sizes
-    )
+    model = algorithm("MlpPolicy", pair.sb3_vector(2), n_steps=32, seed=0, device="cpu", **sizes)
     model.learn(256, callback=callback)
     assert looked.count(False) > looked.count(True) > 0
 

@@ -144,7 +144,5 @@ def test_reproduce_that_runs_out_of_memory_is_one_clear_line(tmp_path: Path) -> 
     done = limited(out, "reproduce", "figure-2", "--out", out, "--runs", "1000", "--quiet")
     assert done.returncode == 1, done.stderr
     line = only_line(done.stderr)
-    assert line.startswith("imm-rl reproduce figure-2: error: out of memory") or line.startswith(
-        "imm-rl reproduce: error: out of memory"
-    )
+    assert line.startswith("imm-rl reproduce: error: out of memory: memory ended")
     assert "fewer --runs" in line

@@ -71,7 +71,9 @@ def test_message_says_how_much_was_asked_for(name: str, amount: str) -> None:
 def test_message_names_what_to_make_smaller_by_command(command: str, remedy: str) -> None:
     error = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has")
     told = message(error, command)
-    assert told.startswith("out of memory: the GPU's memory ended where 2.00 GiB more were asked for.")
+    assert told.startswith(
+        "out of memory: the GPU's memory ended where 2.00 GiB more were asked for."
+    )
     assert remedy in told
 
 
