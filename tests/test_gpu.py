@@ -31,7 +31,7 @@ def make(device: str, env: str = "cheese", weight: Any = 1.0, **options: Any) ->
     return IMMReinforce(imm_rl.make(env), "fib", weight, (0, 1, 2), settings, device)
 
 
-@pytest.mark.parametrize("env", ["grid(size=5)", "cheese", "4x3", "tiger"])
+@pytest.mark.parametrize("env", ["grid(size=5)", "cheese", "tmaze", "tiger"])
 def test_reinforce_on_the_gpu_trains_as_on_the_cpu(env: str) -> None:
     cpu, gpu = make("cpu", env), make("cuda", env)
     for agent in (cpu, gpu):
@@ -40,7 +40,7 @@ def test_reinforce_on_the_gpu_trains_as_on_the_cpu(env: str) -> None:
     np.testing.assert_allclose(cpu.action_probs(), gpu.action_probs(), atol=1e-4)
 
 
-@pytest.mark.parametrize("env", ["grid(size=5)", "cheese", "4x3"])
+@pytest.mark.parametrize("env", ["grid(size=5)", "cheese", "tmaze"])
 def test_reinforce_on_the_gpu_waits_at_evaluations_alone(
     env: str, no_host_waits: NoHostWaits, monkeypatch: pytest.MonkeyPatch
 ) -> None:

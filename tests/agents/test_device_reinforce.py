@@ -36,7 +36,10 @@ CASES: dict[str, dict[str, Any]] = {
     "cheese bc": {"env": "cheese", "weight": None, "method": "bc", "bc_updates": 20},
     "certainty": {"env": "cheese", "restricted": "qmdp", "context_weight": "certainty"},
     "restricted contexts": {"env": "cheese", "restricted": "qmdp", "contexts": "restricted"},
-    "terminal states": {
+    "terminal states": {"env": "tmaze", "restricted": "qmdp", "n_envs": 2, "n_steps": 11},
+    "light-dark": {"env": "light-dark", "restricted": "qmdp", "entropy_coef": 0.01},
+    "outcome rewards": {"env": "shuttle", "restricted": "qmdp"},
+    "mean baseline": {
         "env": "4x3",
         "weight": 1.0,
         "baseline": "mean",

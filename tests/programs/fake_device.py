@@ -74,7 +74,7 @@ def reinforce() -> None:
         ("cheese", {"restricted": "pomdp", "imm_lambda": 1.0}, {"n_envs": 2, "n_steps": 9}),
         ("cheese", {"restricted": "qmdp", "imm_lambda": 1.0, "method": "naive-kl"}, {}),
         ("cheese", {"restricted": "qmdp", "imm_lambda": 1.0, "method": "noising"}, {}),
-        ("4x3", {"restricted": "fib", "imm_lambda": 1.0}, {"entropy_coef": 0.1}),
+        ("tmaze", {"restricted": "fib", "imm_lambda": 1.0}, {"entropy_coef": 0.1}),
         ("4x3", {"restricted": "fib", "imm_lambda": 1.0}, {"contexts": "restricted"}),
     ):
         settings = ReinforceSettings().replaced(**changes)
