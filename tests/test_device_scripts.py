@@ -46,12 +46,8 @@ def test_gpu_check_fails_where_numbers_differ(
 def test_bench_batched_makes_its_table() -> None:
     told = run(
         *("bench_batched.py", "--seeds", "4", "--env", "grid(size=3)", "--device", "cpu"),
-        *("--paths", "host,device", "--rounds", "1", "--updates", "2"),
+        *("--paths", "device", "--methods", "none,imm", "--rounds", "1", "--updates", "2"),
     )
     rows = [line.split("|") for line in told.splitlines() if line.startswith("| 4 |")]
-    assert [(row[2].strip(), row[3].strip()) for row in rows] == [
-        (path, method)
-        for path in ("host", "device")
-        for method in ("none", "imm", "noising", "naive-kl")
-    ]
+    assert [row[3].strip() for row in rows] == ["none", "imm"]
     assert all(float(row[4].replace(",", "")) > 0 for row in rows)
