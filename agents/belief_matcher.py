@@ -26,6 +26,7 @@ from imm_rl.agents.sb3_states import StateCodec
 from imm_rl.agents.sb3_term import PolicyTerm
 from imm_rl.agents.streams import generator, restore_stream, stream_state
 from imm_rl.agents.view_terms import within
+from imm_rl.device import uploaded
 from imm_rl.envs.belief_filter import Beliefs
 from imm_rl.envs.pair import EnvPair
 from imm_rl.matching import InducedModelMatching, SharedSupport
@@ -140,7 +141,7 @@ class BeliefMatcher:
             weights = weights * some
             if not weights.any():
                 return None
-            masks = torch.as_tensor(masks, device=policy.device)
+            masks = uploaded(masks, policy.device)
         found = log_probs_at(policy, reader.as_seen(self._codec.table[states]), masks)
         batch = Contexts(beliefs, targets, weights, len(rows))
         term = self._imm.term(lambda _: found, batch, weights=weights)
@@ -160,9 +161,10 @@ class BeliefMatcher:
             met = self._contexts.visited[0][rows]  # (B,) whole numbers or (B, S) shares
             there = np.searchsorted(states, met) if met.ndim == 1 else met[:, states]
             batch = batch._replace(visited=there[None])
-        table = torch.as_tensor(target_table(batch, 1, visited=naive)[0], device=log_probs.device)
-        some = table > 0.0  # a masked action has no target, and a log-probability of −inf
-        loss: torch.Tensor = -(table[some].to(log_probs.dtype) * log_probs[some]).sum()
+        found = target_table(batch, 1, visited=naive)[0]
+        table = uploaded(found, log_probs.device, log_probs.dtype)
+        # A masked action has no target, and a log-probability of −inf.
+        loss: torch.Tensor = -(table * log_probs.masked_fill(table <= 0.0, 0.0)).sum()
         return loss
 
     def state(self) -> dict[str, np.ndarray]:

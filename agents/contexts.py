@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import scipy.sparse as sp
 
-from imm_rl.agents.context_weights import Weigh, weighing
+from imm_rl.agents.context_weights import Weigh, weighing, weight_name
 from imm_rl.agents.filtering import beliefs_along
 from imm_rl.agents.restricted.asking import (
     NOTHING_SEEN,
@@ -112,9 +112,7 @@ def make_source(
         InvalidInputError: The policy cannot be asked what a setting needs.
     """
     remembers_views = is_view_policy(policy)
-    if weight is None:
-        weight = "uniform" if acts_on_observation(policy) or remembers_views else "informed"
-    weigh = weighing(weight, policy)
+    weigh = weighing(weight_name(weight, policy), policy)
     rows = Rows(SeedStreams(seeds, "context", n_variants), len(seeds) * n_variants, n_envs)
     if remembers_views:
         from imm_rl.agents.history_contexts import HistoryContexts  # it builds on this module
@@ -177,6 +175,12 @@ class ObservationContexts:
     policies that act on it alone. All runs share one list of beliefs, one an observation; a run's
     weights are the shares of its visits, so that a context met ten times is matched once with ten times
     the weight. Steps before an episode's first observation are no context.
+
+    Attributes:
+        beliefs: (O, S), the belief on each observation.
+        targets: (O, A), the restricted policy's probabilities there.
+        factor: (O,), how much a visit counts.
+        by_state: Whether what is observed depends on the state alone, from an episode's start on.
     """
 
     def __init__(
@@ -189,11 +193,11 @@ class ObservationContexts:
         *,
         visited: bool = False,
     ) -> None:
-        self._beliefs, self._targets = beliefs, targets
-        self._factor = weigh(beliefs, targets)
+        self.beliefs, self.targets = beliefs, targets
+        self.factor = weigh(beliefs, targets)
         self._sampler = pair.sampler
         # Where the reset shows an observation, it depends on the state alone.
-        self._by_state = pair.observation_beliefs is not None
+        self.by_state = pair.observation_beliefs is not None
         self._rows, self._asked_visits = rows, visited
         self._last = np.full(rows.n_runs * rows.n_envs, NOTHING_SEEN)
 
@@ -204,19 +208,19 @@ class ObservationContexts:
         some = seen != NOTHING_SEEN
         if rollout.counted is not None:
             some &= rollout.counted
-        width = len(self._beliefs)
+        width = len(self.beliefs)
         cells = (run * width + seen)[some]
         counts = np.bincount(cells, minlength=self._rows.n_runs * width)
-        weights = counts.reshape(self._rows.n_runs, width) * self._factor
+        weights = counts.reshape(self._rows.n_runs, width) * self.factor
         visits = None
         if self._asked_visits:
             visits = self._visits(cells, rollout.states[some], counts)
         steps = seen.size // self._rows.n_runs
-        return Contexts(self._beliefs, self._targets, weights, steps, visits)
+        return Contexts(self.beliefs, self.targets, weights, steps, visits)
 
     def _visits(self, cells: IntArray, states: IntArray, counts: IntArray) -> FloatArray:
         """Of each run and observation, the shares (N, M, S) of the states in which it was met."""
-        n_states = self._beliefs.shape[1]
+        n_states = self.beliefs.shape[1]
         pairs = np.bincount(cells * n_states + states, minlength=counts.size * n_states)
         shares = pairs.reshape(counts.size, n_states) / np.maximum(counts, 1)[:, None]
         return shares.reshape(self._rows.n_runs, -1, n_states)
@@ -224,7 +228,7 @@ class ObservationContexts:
     def _seen(self, rollout: Rollout) -> IntArray:
         """The observation (T, R) on which each action of the rollout is taken."""
         uniforms = self._rows.uniforms(len(rollout.states))
-        if self._by_state:  # any action's row serves
+        if self.by_state:  # any action's row serves
             return self._sampler.observe(np.zeros_like(rollout.states), rollout.states, uniforms)
         after = self._sampler.observe(rollout.actions, rollout.next_states, uniforms)
         after = np.where(rollout.terminated | rollout.truncated, NOTHING_SEEN, after)

@@ -9,6 +9,7 @@ Index letters: N runs, S states, A actions.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -17,13 +18,28 @@ from torch import Tensor
 from imm_rl.agents.by_state import target_table
 from imm_rl.agents.contexts import Contexts, GivenTargets, make_source
 from imm_rl.agents.restricted.base import RestrictedPolicy
-from imm_rl.agents.rollout import Rollout
+from imm_rl.agents.rollout import BoolArray
 from imm_rl.agents.settings import ReinforceSettings
+from imm_rl.device import uploaded
 from imm_rl.envs.model import FloatArray
 from imm_rl.envs.pair import EnvPair
 from imm_rl.errors import InvalidInputError
 from imm_rl.matching import InducedModelMatching, SharedSupport, Term
 from imm_rl.schedules import WeightController
+
+
+class Found(NamedTuple):
+    """The term of one update.
+
+    Attributes:
+        loss: (N,), with gradients.
+        measures: What was measured, each (N,), by tag; empty where nobody looked.
+        met: (N,) or (1,), whether a context has weight; known where somebody looked.
+    """
+
+    loss: Tensor
+    measures: dict[str, FloatArray]
+    met: BoolArray
 
 
 class MatchingTerm:
@@ -68,7 +84,7 @@ class MatchingTerm:
         self._imm = InducedModelMatching(
             GivenTargets(), SharedSupport(weights_of=lambda contexts: contexts.support_weights)
         )
-        self.source = make_source(
+        self.source: Any = make_source(
             pair,
             policy,
             kind=settings.contexts,
@@ -76,13 +92,18 @@ class MatchingTerm:
             seeds=seeds,
             n_variants=n_variants,
             n_envs=settings.n_envs,
-            visited=method == "naive-kl",
+            visited=self.visits,
         )
+
+    @property
+    def visits(self) -> bool:
+        """Whether the method asks in which states the contexts were met."""
+        return self._method == "naive-kl"
 
     def __call__(
         self,
         log_probs: Tensor,
-        rollout: Rollout,
+        rollout: Any,
         main: Tensor,
         controller: WeightController,
         progress: float,
@@ -93,49 +114,78 @@ class MatchingTerm:
 
         Args:
             log_probs: (N, S, A), with gradients.
-            rollout: Of this update.
+            rollout: Of this update, a `Rollout` (or what the source takes).
             main: (N,), the loss that it is added to.
             controller: The runs' λ; it is told what it adapts to.
             progress: Share of the training done.
             measure: Whether this update is logged.
         """
-        contexts = self.source.contexts(rollout)
         weights = controller.weights(progress)
         adapts = controller.needs_kl or controller.needs_cosine
-        if not (measure or adapts or weights.any()):
+        looked = measure or adapts
+        found = self._found(log_probs, rollout, needed=bool(looked or weights.any()), looked=looked)
+        if found is None:
             return None, {}
-        term: Term | None = None
-        if measure or adapts or self._method == "imm":
-            term = self._imm.term(lambda _: log_probs, contexts, weights=contexts.weights)
-        loss = term.loss if term and self._method == "imm" else self._by_state(log_probs, contexts)
-        measures: dict[str, FloatArray] = {}
-        if term is not None and (measure or adapts):
-            measures = self._measures(term, loss, log_probs, contexts)
+        loss, measures, met = found
+        if looked:
             if measure or controller.needs_cosine:  # two more backward passes
                 cosine = self._grad_cosine(main, loss)
-                measures["imm/grad_cosine"] = _where_weighted(contexts, cosine)
+                measures["imm/grad_cosine"] = np.where(met, cosine, np.nan)
             controller.observe(kl=measures["imm/kl"], cosine=measures.get("imm/grad_cosine"))
             weights = controller.weights(progress)
             measures["imm/lambda"] = weights
         if not weights.any():
             return None, measures
-        return self._tensor(weights) * loss, measures
+        return uploaded(weights, log_probs.device, torch.float32) * loss, measures
+
+    def _found(
+        self, log_probs: Tensor, rollout: Any, *, needed: bool, looked: bool
+    ) -> Found | None:
+        """The term at the rollout's contexts; None where nobody needs it.
+
+        Args:
+            log_probs: (N, S, A), with gradients.
+            rollout: Of this update.
+            needed: Whether the term is.
+            looked: Whether it is measured.
+        """
+        contexts = self.source.contexts(rollout)
+        if not needed:
+            return None
+        term: Term | None = None
+        if looked or self._method == "imm":
+            term = self._imm.term(lambda _: log_probs, contexts, weights=contexts.weights)
+        loss = term.loss if term and self._method == "imm" else self._by_state(log_probs, contexts)
+        met = (contexts.weights > 0.0).any(axis=-1)
+        measures: dict[str, FloatArray] = {}
+        if term is not None and looked:
+            measures = self._measures(term, loss, log_probs, contexts, met)
+        return Found(loss, measures, met)
 
     def _by_state(self, log_probs: Tensor, contexts: Contexts) -> Tensor:
-        table = target_table(contexts, self._n_runs, visited=self._method == "naive-kl")
-        loss: Tensor = -(self._tensor(table) * log_probs).sum(dim=(1, 2))
+        table = target_table(contexts, self._n_runs, visited=self.visits)
+        on = uploaded(table, log_probs.device, torch.float32)
+        loss: Tensor = -(on * log_probs).sum(dim=(1, 2))
         return loss
 
     def _measures(
-        self, term: Term, loss: Tensor, log_probs: Tensor, contexts: Contexts
+        self,
+        term: Term,
+        loss: Tensor,
+        log_probs: Tensor,
+        contexts: Contexts,
+        met: BoolArray,
     ) -> dict[str, FloatArray]:
-        """What TensorBoard shows of the term, each (N,); reads the graph, changes nothing."""
+        """What TensorBoard shows of the term, each (N,); reads the graph, changes nothing.
+
+        A run none of whose contexts has weight, one that is not `met`, has no distance to speak of: NaN.
+        """
         measures = self._imm.measures(
             term, contexts.weights, log_probs=log_probs, support_weights=contexts.support_weights
         )
-        values = {f"imm/{name}": _numpy(value) for name, value in measures.items()}
-        values["imm/loss"] = _numpy(loss)
-        values = {name: _where_weighted(contexts, value) for name, value in values.items()}
+        values = {f"imm/{name}": to_numpy(value) for name, value in measures.items()}
+        values["imm/loss"] = to_numpy(loss)
+        values = {name: np.where(met, value, np.nan) for name, value in values.items()}
         # How much a step's context counts on average: 1 if all count fully.
         weight = contexts.weights.sum(axis=-1) / contexts.steps
         values["imm/weight"] = np.broadcast_to(weight, (self._n_runs,)).astype(np.float64)
@@ -153,17 +203,9 @@ class MatchingTerm:
             for i, product in enumerate((g * h, g * g, h * h)):
                 sums[i] += product.flatten(1).sum(dim=1)
         norms = sums[1].sqrt() * sums[2].sqrt()  # the product of the squares could underflow
-        return _numpy(sums[0] / norms.clamp_min(torch.finfo(sums.dtype).tiny))
-
-    def _tensor(self, array: FloatArray) -> Tensor:
-        device = self._parameters[0].device
-        return torch.as_tensor(array, dtype=torch.float32, device=device)
+        return to_numpy(sums[0] / norms.clamp_min(torch.finfo(sums.dtype).tiny))
 
 
-def _numpy(tensor: Tensor) -> FloatArray:
+def to_numpy(tensor: Tensor) -> FloatArray:
+    """A tensor of the device as a float64 array; the host waits for it."""
     return tensor.detach().cpu().numpy().astype(np.float64)
-
-
-def _where_weighted(contexts: Contexts, values: FloatArray) -> FloatArray:
-    """Values (N,), NaN in a run none of whose contexts has weight: it has no distance to speak of."""
-    return np.where((contexts.weights > 0.0).any(axis=-1), values, np.nan)

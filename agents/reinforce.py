@@ -34,7 +34,13 @@ from imm_rl.agents.arguments import (
     checked_weights,
 )
 from imm_rl.agents.contexts import ContextSource
+from imm_rl.agents.device_advantages import DeviceAdvantages, counted, summed
+from imm_rl.agents.device_contexts import DeviceSource
+from imm_rl.agents.device_matching import DeviceMatchingTerm
+from imm_rl.agents.device_parts import DeviceParts, refusal
+from imm_rl.agents.device_rollout import DeviceRollout, DeviceRollouts
 from imm_rl.agents.evaluation import Evaluator, Played
+from imm_rl.agents.finite_losses import FiniteLosses
 from imm_rl.agents.matching_term import MatchingTerm
 from imm_rl.agents.methods import TERMS, checked_method
 from imm_rl.agents.network import BatchedStateNetwork
@@ -47,7 +53,7 @@ from imm_rl.agents.warm_start import clone, demonstrations
 from imm_rl.device import torch_device
 from imm_rl.envs.model import FloatArray
 from imm_rl.envs.pair import EnvPair
-from imm_rl.errors import RunFailedError
+from imm_rl.errors import InvalidInputError
 from imm_rl.schedules import WeightController
 from imm_rl.threads import fitting_threads
 
@@ -90,10 +96,16 @@ class IMMReinforce:
         device: `auto`, `cpu` or `cuda`.
         method: What the restricted policy is used for, a name of `methods.METHODS`; λ means what the
             method says. Default: `imm`, or `none` without a restricted policy.
+        on_device: Whether rollouts, filter and loss are tensors of the device, so that the host waits
+            at evaluations alone (`device_parts`), or NumPy arrays of the host. Default: on CUDA, where
+            pair and policy can be. The numbers are the same up to rounding.
+
+    Attributes:
+        on_device: What became of it.
 
     Raises:
         InvalidInputError: Sizes do not fit, a weight without a restricted policy or that the method has
-            no use for, bad seeds, no such device or method.
+            no use for, bad seeds, no such device or method, or rollouts that cannot be on the device.
     """
 
     def __init__(
@@ -105,6 +117,7 @@ class IMMReinforce:
         settings: ReinforceSettings | None = None,
         device: str = "auto",
         method: str | None = None,
+        on_device: bool | None = None,
     ) -> None:
         self.pair = checked_pair(pair)
         self.settings = checked_settings(settings)
@@ -131,7 +144,7 @@ class IMMReinforce:
         self.optimizer = torch.optim.Adam(
             self.policy.parameters(), lr=settings.learning_rate, fused=True
         )
-        self.rollouts = TabularRollouts(
+        self.rollouts: TabularRollouts | DeviceRollouts = TabularRollouts(
             pair.sampler,
             SeedStreams(self.seeds, "environment", n_variants),
             SeedStreams(self.seeds, "action", n_variants),
@@ -139,7 +152,7 @@ class IMMReinforce:
             n_envs=settings.n_envs,
             max_steps=pair.max_steps,
         )
-        self.advantages = Advantages(
+        self.advantages: Advantages | DeviceAdvantages = Advantages(
             self.n_runs,
             model.n_states,
             gamma=gamma,
@@ -172,6 +185,27 @@ class IMMReinforce:
             self.guide = Guide(follower, self.n_runs * settings.n_envs)
         elif self.method == "interpolate":
             self.evaluator.mix_with(self.restricted)
+        refused = refusal(pair, self.restricted, self.method, self.term)
+        if on_device and refused:
+            raise InvalidInputError(
+                f"on_device is True, and rollouts cannot be on the device: {refused}. Leave it out."
+            )
+        self.on_device = self.device.type != "cpu" if on_device is None else bool(on_device)
+        self.on_device = self.on_device and not refused
+        names = [f"seed {k} (λ = {s.text})" for s in self.schedules for k in self.seeds]
+        self._losses = FiniteLosses(names, self.device, at_once=not self.on_device)
+        if self.on_device:
+            parts = DeviceParts(
+                pair,
+                self.restricted,
+                self.term,
+                settings=settings,
+                seeds=self.seeds,
+                n_variants=n_variants,
+                gamma=gamma,
+                device=self.device,
+            )
+            self.rollouts, self.advantages, self.term = parts.rollouts, parts.advantages, parts.term
         self.shown: FloatArray = np.zeros(self.n_runs)  # steps that `bc` was shown first
         self._n_updates = 0  # of the whole training, once it is known
         self.controller: WeightController | None = None
@@ -221,10 +255,11 @@ class IMMReinforce:
                 record = self._record(measures) if evaluate else None
                 if callback is not None and callback(self, record) is False:
                     break
+            self._require_good_updates()
         return self
 
     @property
-    def source(self) -> ContextSource | None:
+    def source(self) -> ContextSource | DeviceSource | None:
         """Where the contexts to match at come from; None where no term is added to the loss."""
         return None if self.term is None else self.term.source
 
@@ -268,8 +303,12 @@ class IMMReinforce:
     def _update(self, progress: float, *, measure: bool) -> dict[str, FloatArray]:
         """One rollout and one step of Adam; the measures of the matching term where asked for."""
         log_probs = torch.log_softmax(self.policy(), dim=-1)  # (N, S, A)
-        cdf = action_cdf(log_probs.detach().exp().cpu().numpy())
-        rollout = self.rollouts.collect(cdf, self.n_steps, self._adviser(progress))
+        rollout: Rollout | DeviceRollout
+        if isinstance(self.rollouts, DeviceRollouts):
+            rollout = self.rollouts.collect(log_probs.detach(), self.n_steps)
+        else:
+            cdf = action_cdf(log_probs.detach().exp().cpu().numpy())
+            rollout = self.rollouts.collect(cdf, self.n_steps, self._adviser(progress))
         loss = self._policy_loss(log_probs, rollout)  # (N,)
         measures: dict[str, FloatArray] = {}
         if self.term is not None and self.controller is not None:
@@ -281,33 +320,50 @@ class IMMReinforce:
             measures = {"bc/demonstration_steps": self.shown}
         elif self.controller is not None and self.method in ("interpolate", "jsrl"):
             measures = {"imm/lambda": self.controller.weights(progress)}
-        self._require_finite(loss.detach(), "loss")
+        self._losses.note(loss.detach(), self.env_steps)
         self.optimizer.zero_grad(set_to_none=True)
         loss.sum().backward()  # type: ignore[no-untyped-call]  # torch's own annotation is missing
         self.optimizer.step()
         return measures
 
-    def _policy_loss(self, log_probs: Tensor, rollout: Rollout) -> Tensor:
+    def _policy_loss(self, log_probs: Tensor, rollout: Rollout | DeviceRollout) -> Tensor:
         """−mean_t A_t log π(a_t|s_t) − c·(mean entropy at the states visited), (N,).
 
         A sum over the batch is a sum over the table of states and actions with the batch's advantages
         added up in each cell, which costs the same for any number of steps.
         """
-        n_states, n_actions = log_probs.shape[1:]
-        advantages = self.advantages(rollout)
-        run = np.arange(rollout.states.shape[1]) // self.settings.n_envs
-        state_cells = (run * n_states + rollout.states).ravel()
-        cells = state_cells * n_actions + rollout.actions.ravel()
-        size = self.n_runs * n_states
-        table = np.bincount(cells, weights=advantages.ravel(), minlength=size * n_actions)
-        shares = self._tensor(table / self.batch_steps).view_as(log_probs)
-        loss = -(shares * log_probs).sum(dim=(1, 2))
-        if self.settings.entropy_coef > 0.0:
-            visits = np.bincount(state_cells, minlength=size) / self.batch_steps
+        shares, visits = self._sums(rollout)
+        loss = -(shares.view_as(log_probs) * log_probs).sum(dim=(1, 2))
+        if visits is not None:
             entropy = -(log_probs.exp() * log_probs).sum(dim=2)
-            bonus = (self._tensor(visits).view_as(entropy) * entropy).sum(dim=1)
+            bonus = (visits.view_as(entropy) * entropy).sum(dim=1)
             loss = loss - self.settings.entropy_coef * bonus
         return loss
+
+    def _sums(self, rollout: Rollout | DeviceRollout) -> tuple[Tensor, Tensor | None]:
+        """Advantages by run, state and action (N·S·A,); visits by run and state where asked for.
+
+        Both are divided by the steps of the batch.
+        """
+        n_states, n_actions = self.pair.model.n_states, self.pair.model.n_actions
+        size, wanted = self.n_runs * n_states, self.settings.entropy_coef > 0.0
+        visits: Any = None
+        if isinstance(self.advantages, DeviceAdvantages) and isinstance(rollout, DeviceRollout):
+            rows = self.advantages.run(rollout) * n_states + rollout.states
+            cells = rows * n_actions + rollout.actions
+            table = summed(cells, self.advantages(rollout), size * n_actions) / self.batch_steps
+            if wanted:
+                visits = (counted(rows, size) / self.batch_steps).float()
+            return table.float(), visits
+        advantages: Any = self.advantages(rollout)  # type: ignore[arg-type]  # both are of the host
+        run = np.arange(rollout.states.shape[1]) // self.settings.n_envs
+        state_cells = (run * n_states + rollout.states).ravel()
+        places = state_cells * n_actions + rollout.actions.ravel()
+        sums = np.bincount(places, weights=advantages.ravel(), minlength=size * n_actions)
+        if wanted:
+            visits = np.bincount(state_cells, minlength=size) / self.batch_steps
+            visits = self._tensor(visits)
+        return self._tensor(sums / self.batch_steps), visits
 
     def _adviser(self, progress: float) -> Guide | None:
         """Who acts before the agent does: with `jsrl` the restricted policy, for λ of the episode."""
@@ -347,26 +403,21 @@ class IMMReinforce:
         )
 
     def _record(self, measures: dict[str, FloatArray]) -> Record:
+        self._require_good_updates()
         probs = self.action_probs()
-        self._require_finite(torch.as_tensor(probs).flatten(0, 1).sum(dim=(1, 2)), "policy")
+        sums = torch.as_tensor(probs).flatten(0, 1).sum(dim=(1, 2))
+        self._losses.require(sums, "policy", self.env_steps)
         returns = self.play().returns.mean(axis=1)
         record = Record(self.env_steps, returns, self.rollouts.finished_returns(), measures)
         self.records.append(record)
         return record
 
-    def _require_finite(self, values: Tensor, what: str) -> None:
-        """Fails where a value (N,) is not finite, naming the runs."""
-        good = torch.isfinite(values)
-        if not good.all():
-            raise RunFailedError(
-                f"the {what} of {self._names(~good)} is not finite at {self.env_steps} environment "
-                "steps; a smaller learning rate or λ may help."
-            )
-
-    def _names(self, runs: Tensor) -> str:
-        """The runs that a mask (N,) picks, as a person names them."""
-        names = [f"seed {k} (λ = {s.text})" for s in self.schedules for k in self.seeds]
-        return ", ".join(names[i] for i in torch.nonzero(runs).flatten().tolist())
+    def _require_good_updates(self) -> None:
+        """Fails where an update on the device went wrong since the last look; the host waits for it."""
+        if self.on_device:
+            if isinstance(self.term, DeviceMatchingTerm):
+                self.term.check()
+            self._losses.check()
 
     def _tensor(self, array: FloatArray) -> Tensor:
         return torch.as_tensor(array, dtype=torch.float32, device=self.device)

@@ -42,7 +42,7 @@ class RestrictedRolloutContexts:
         weights = counts * weigh(beliefs, targets)
         self._contexts = Contexts(beliefs, targets, weights[None, :], int(counts.sum()))
 
-    def contexts(self, rollout: Rollout) -> Contexts:  # noqa: ARG002  the protocol's argument
+    def contexts(self, rollout: Rollout | None) -> Contexts:  # noqa: ARG002  the protocol's argument
         """The same beliefs and weights at every update."""
         return self._contexts
 

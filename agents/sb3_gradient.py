@@ -29,7 +29,10 @@ class TermGradient:
         self.pairs: list[tuple[torch.Tensor, torch.Tensor]] = []
         self._refresh = refresh
         self._age: int | None = None
-        self._norm: torch.Tensor | None = None
+        self._failed: torch.Tensor | None = (
+            None  # (), whether a gradient that was added was not finite
+        )
+        self._finite: torch.Tensor | None = None
 
     @property
     def dropped(self) -> bool:
@@ -61,7 +64,7 @@ class TermGradient:
             limit: The largest norm, over all parameters together; None for any.
         """
         parameters = [p for g in optimizer.param_groups for p in g["params"] if p.requires_grad]
-        self.pairs, self._age, self._norm = [], 0, None
+        self.pairs, self._age, self._finite = [], 0, None
         with evaluation_mode(policy), torch.enable_grad():
             term = term_of()
             if term is None:
@@ -70,25 +73,23 @@ class TermGradient:
                 term.loss, parameters, allow_unused=True
             )
         held = [(p, g) for p, g in zip(parameters, found, strict=True) if g is not None]
-        self._norm = torch.nn.utils.get_total_norm([g for _, g in held])
+        norm = torch.nn.utils.get_total_norm([g for _, g in held])
         if limit is not None:
             # As the algorithm clips its own: a few large gradients at the start would else fill Adam's
             # second moments and slow down everything after them.
-            scale = torch.clamp(limit / (self._norm + 1e-6), max=1.0)  # as torch's clip_grad_norm_
+            scale = torch.clamp(limit / (norm + 1e-6), max=1.0)  # as torch's clip_grad_norm_
             held = [(p, g * scale) for p, g in held]
-        self.pairs = held
+        # Nobody looks at it now, which would be a wait for the device at each gradient; what is not
+        # finite is left out, and told by `check`.
+        self._finite = norm.isfinite()
+        self.pairs = [(p, torch.where(self._finite, g, 0.0)) for p, g in held]
         return term
 
     def add(self, weight: float) -> None:
-        """Adds weight times it to the parameters' `.grad`; at 0 they stay bit for bit what they are.
-
-        Raises:
-            RunFailedError: It is not finite.
-        """
-        if self._age == 0 and weight and self._norm is not None and not self._norm.isfinite():
-            raise RunFailedError(
-                "the gradient of the matching term is not finite; a smaller learning rate or λ may help."
-            )
+        """Adds weight times it to the parameters' `.grad`; at 0 they stay bit for bit what they are."""
+        if self._age == 0 and weight and self._finite is not None:
+            bad = ~self._finite
+            self._failed = bad if self._failed is None else self._failed | bad
         self._age = (self._age or 0) + 1
         if not weight:
             return
@@ -97,3 +98,15 @@ class TermGradient:
                 parameter.grad = weight * gradient
             else:
                 parameter.grad.add_(gradient, alpha=weight)
+
+    def check(self) -> None:
+        """Looks at the gradients added since the last look; waits for the device, so once a rollout.
+
+        Raises:
+            RunFailedError: One was not finite.
+        """
+        failed, self._failed = self._failed, None
+        if failed is not None and bool(failed):
+            raise RunFailedError(
+                "the gradient of the matching term is not finite; a smaller learning rate or λ may help."
+            )

@@ -22,14 +22,17 @@ def measured(
         `loss`, `kl`, `naive_kl`, `agreement` as far as the term has them, in nats; `grad_cosine`, the
         cosine between the two gradients over these parameters; `norm` and `main_norm`, their lengths.
     """
-    values = {"loss": float(term.loss)}
-    values |= {name: float(value) for name, value in term.measures().items()}
-    dot = own = main = 0.0
+    found = {"loss": term.loss, **term.measures()}
+    dot = own = main = torch.zeros((), dtype=torch.float64, device=term.loss.device)
     for parameter, gradient in gradients:
-        own += float(gradient.double().square().sum())
+        own = own + gradient.double().square().sum()
         if parameter.grad is not None:
-            main += float(parameter.grad.double().square().sum())
-            dot += float((parameter.grad.double() * gradient).sum())
-    norm, main_norm = own**0.5, main**0.5
-    cosine = dot / (norm * main_norm) if norm and main_norm else 0.0
+            main = main + parameter.grad.double().square().sum()
+            dot = dot + (parameter.grad.double() * gradient).sum()
+    # All numbers at once: each look at one would be a wait for the device of its own.
+    scalars = [value.double() for value in (*found.values(), own, main, dot)]
+    *named, squared, main_squared, inner = torch.stack(scalars).tolist()
+    values = dict(zip(found, named, strict=True))
+    norm, main_norm = squared**0.5, main_squared**0.5
+    cosine = inner / (norm * main_norm) if norm and main_norm else 0.0
     return values | {"grad_cosine": cosine, "norm": norm, "main_norm": main_norm}

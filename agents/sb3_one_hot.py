@@ -16,7 +16,7 @@ import torch
 from stable_baselines3.common.torch_layers import FlattenExtractor, MlpExtractor
 from torch import Tensor, nn
 
-from imm_rl.agents.sb3_policies import as_policy_tensor, log_probs
+from imm_rl.agents.sb3_policies import as_policy_tensor, log_probs, unvalidated
 
 
 def log_probs_at(policy: Any, observations: Any, masks: Tensor | None = None) -> Tensor:
@@ -42,9 +42,10 @@ def log_probs_at(policy: Any, observations: Any, masks: Tensor | None = None) ->
         latent = latent + first.bias
     for layer in rest:
         latent = layer(latent)
-    distribution = policy._get_action_dist_from_latent(latent)
-    if masks is not None:
-        distribution.apply_masking(masks)
+    with unvalidated():
+        distribution = policy._get_action_dist_from_latent(latent)
+        if masks is not None:
+            distribution.apply_masking(masks)
     logits: Tensor = distribution.distribution.logits
     return logits if masks is None else logits.masked_fill(~masks, -torch.inf)  # as `log_probs`
 

@@ -17,9 +17,9 @@ import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
-from stable_baselines3.common.utils import obs_as_tensor
 from torch import Tensor
 
+from imm_rl.device import uploaded
 from imm_rl.envs import space_arrays
 from imm_rl.errors import InvalidInputError
 
@@ -99,11 +99,12 @@ def log_probs(policy: Any, observations: Any, masks: Tensor | None = None) -> Te
         masks: (S, A), which actions are allowed, for a maskable policy; log Q of the others is −inf.
     """
     tensor = as_policy_tensor(policy, observations)
-    distribution = (
-        policy.get_distribution(tensor)
-        if masks is None
-        else policy.get_distribution(tensor, action_masks=masks)
-    )
+    with unvalidated():
+        distribution = (
+            policy.get_distribution(tensor)
+            if masks is None
+            else policy.get_distribution(tensor, action_masks=masks)
+        )
     logits: Tensor = distribution.distribution.logits
     # sb3-contrib gives masked actions a logit of −1e8, which would count in a mean of log-probabilities.
     return logits if masks is None else logits.masked_fill(~masks, -torch.inf)
@@ -111,7 +112,9 @@ def log_probs(policy: Any, observations: Any, masks: Tensor | None = None) -> Te
 
 def gaussian(policy: Any, observations: Any) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation (S, d) of continuous actions, with gradients."""
-    distribution = policy.get_distribution(as_policy_tensor(policy, observations)).distribution
+    tensor = as_policy_tensor(policy, observations)
+    with unvalidated():
+        distribution = policy.get_distribution(tensor).distribution
     return distribution.mean, distribution.stddev
 
 
@@ -119,7 +122,24 @@ def as_policy_tensor(policy: Any, observations: Any) -> Any:
     """Observations on the policy's device."""
     if isinstance(observations, torch.Tensor):
         return observations
-    return obs_as_tensor(observations, policy.device)
+    if isinstance(observations, dict):
+        return {key: uploaded(value, policy.device) for key, value in observations.items()}
+    return uploaded(observations, policy.device)
+
+
+@contextmanager
+def unvalidated() -> Iterator[None]:
+    """Distributions made inside are not checked: each check looks at a value and waits for the device.
+
+    What is not finite is told by `TermGradient.check`, once a rollout.
+    """
+    kind = torch.distributions.Distribution
+    before = kind._validate_args
+    kind.set_default_validate_args(False)
+    try:
+        yield
+    finally:
+        kind.set_default_validate_args(before)
 
 
 @contextmanager

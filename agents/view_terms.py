@@ -19,6 +19,7 @@ from torch import Tensor
 
 from imm_rl.agents.sb3_policies import gaussian, log_probs
 from imm_rl.agents.sb3_term import PolicyTerm
+from imm_rl.device import uploaded
 from imm_rl.envs.model import FloatArray
 from imm_rl.matching import InducedModelMatching, Sampled
 
@@ -73,7 +74,7 @@ def discrete_term(imm: InducedModelMatching, policy: Any, batch: Completed) -> P
         targets, weights = within(targets, (batch.masks[batch.index] & counted).any(axis=1))
         if not weights.any():
             return None
-        allowed = torch.as_tensor(batch.masks, device=policy.device)
+        allowed = uploaded(batch.masks, policy.device)
     found = log_probs(policy, batch.observations, allowed)
     placed = _placed(batch, targets, found)
     term = imm.term(lambda index: found[index], placed, weights=weights)
@@ -100,8 +101,7 @@ def continuous_term(
     """
     means, deviations = gaussian(policy, batch.observations)
     answers, noise = (
-        torch.as_tensor(part, dtype=means.dtype, device=means.device)
-        for part in (batch.answers, normals)
+        uploaded(part, means.device, means.dtype) for part in (batch.answers, normals)
     )
     mean, deviation = answers[:, None, 0], answers[:, None, 1]  # (B, 1, d)
     drawn = mean + deviation * noise  # (B, J, d)
@@ -140,9 +140,9 @@ def within(targets: FloatArray, possible: np.ndarray) -> tuple[FloatArray, Float
 
 def _placed(batch: Completed, targets: FloatArray, like: Tensor) -> _Placed:
     return _Placed(
-        torch.as_tensor(batch.index, device=like.device),
-        torch.as_tensor(batch.log_weights, device=like.device),
-        torch.as_tensor(targets, device=like.device),
+        uploaded(batch.index, like.device),
+        uploaded(batch.log_weights, like.device),
+        uploaded(targets, like.device),
     )
 
 

@@ -31,6 +31,13 @@ class Step(NamedTuple):
 class Sampler:
     """The inverse-CDF tables of one model; built once, then read only.
 
+    Attributes:
+        model: What is drawn from.
+        next_table: Next states, rows a·S + s.
+        seen_table: Observations, rows a·S + s'.
+        first_table: Start states, one row.
+        reward_table: (A·S,), expected rewards, a·S + s.
+
     Args:
         model: What is drawn from.
     """
@@ -39,23 +46,23 @@ class Sampler:
         self.model = model
         actions = range(model.n_actions)
         # Rows are a * S + s, so that one gather serves all actions.
-        self._next = _Table([model.transition_of(a) for a in actions])
-        self._seen = _Table([model.observation_of(a) for a in actions])
-        self._first = _Table([model.initial[None, :]])
-        self._reward = np.ascontiguousarray(model.reward.T).reshape(-1)
+        self.next_table = Table([model.transition_of(a) for a in actions])
+        self.seen_table = Table([model.observation_of(a) for a in actions])
+        self.first_table = Table([model.initial[None, :]])
+        self.reward_table = np.ascontiguousarray(model.reward.T).reshape(-1)
         self._ends = bool(model.terminal.any())
 
     def initial(self, uniforms: FloatArray) -> IntArray:
         """Start states (R,) from uniforms (R,) in [0, 1)."""
-        return self._first.draw(np.zeros(uniforms.shape, dtype=np.int64), uniforms)
+        return self.first_table.draw(np.zeros(uniforms.shape, dtype=np.int64), uniforms)
 
     def transition(self, states: IntArray, actions: IntArray, uniforms: FloatArray) -> IntArray:
         """Next states (R,)."""
-        return self._next.draw(actions * self.model.n_states + states, uniforms)
+        return self.next_table.draw(actions * self.model.n_states + states, uniforms)
 
     def observe(self, actions: IntArray, next_states: IntArray, uniforms: FloatArray) -> IntArray:
         """Observations (R,) made on arriving in next_states (R,) by actions (R,)."""
-        return self._seen.draw(actions * self.model.n_states + next_states, uniforms)
+        return self.seen_table.draw(actions * self.model.n_states + next_states, uniforms)
 
     def reward(
         self, states: IntArray, actions: IntArray, next_states: IntArray, observations: IntArray
@@ -63,7 +70,7 @@ class Sampler:
         """Rewards (R,) of these outcomes: the outcome's own reward where the model has one."""
         outcome = self.model.outcome_reward
         if outcome is None:
-            return self._reward.take(actions * self.model.n_states + states)
+            return self.reward_table.take(actions * self.model.n_states + states)
         if outcome.ndim == 3:
             return outcome[states, actions, next_states]
         return outcome[states, actions, next_states, observations]
@@ -85,11 +92,16 @@ class Sampler:
         return Step(next_states, observations, rewards, terminated)
 
 
-class _Table:
+class Table:
     """The rows of M matrices (R, C), each a distribution: K outcomes, K−1 cumulative probabilities.
 
     K is the largest number of outcomes that a row has; shorter rows are padded. Outcomes are kept
     flat, since `take` from a flat array is several times faster than an indexed gather.
+
+    Attributes:
+        width: K.
+        outcomes: (M·R·K,), flat.
+        cumulative: (M·R, K−1), +inf past a row's last outcome.
     """
 
     def __init__(self, matrices: Sequence[Matrix]) -> None:

@@ -20,6 +20,7 @@ import numpy.typing as npt
 import torch
 
 from imm_rl import checks, induced
+from imm_rl.device import uploaded
 from imm_rl.errors import invalid
 from imm_rl.sparse_rows import SparseRows
 
@@ -143,6 +144,4 @@ def as_tensor(name: str, value: object, device: torch.device) -> torch.Tensor:
         return value.to(device)
     if not isinstance(value, np.ndarray):
         raise invalid(name, "be a NumPy array or a tensor", type(value).__name__)
-    # torch shares neither read-only memory nor reversed views.
-    shareable = value.flags.writeable and value.flags.c_contiguous
-    return torch.from_numpy(value if shareable else value.copy()).to(device)
+    return uploaded(value, device)

@@ -1,7 +1,10 @@
-"""Which device a name means on this machine, `torch_device("auto")`, and how tensors get there."""
+"""Which device a name means on this machine, `torch_device("auto")`, and how numbers get there."""
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy.typing as npt
 import torch
 
 from imm_rl.errors import InvalidInputError, unknown_name
@@ -43,8 +46,30 @@ def torch_device(name: str | torch.device, index: int | None = None) -> torch.de
     return torch.device("cuda", index)
 
 
-def uploaded(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """A tensor of the host on a device; the host does not wait for what the device is doing."""
+def uploaded(
+    numbers: npt.NDArray[Any] | torch.Tensor,
+    device: torch.device,
+    dtype: torch.dtype | None = None,
+) -> torch.Tensor:
+    """Numbers of the host on a device; the host does not wait for what the device was asked before.
+
+    A plain copy to a GPU waits for all work that is queued; one from page-locked memory is queued itself.
+
+    Args:
+        numbers: An array or a tensor of the host. On the CPU the result may share its memory.
+        device: Where to.
+        dtype: Of the result; default: that of the numbers.
+    """
+    tensor = numbers if isinstance(numbers, torch.Tensor) else _shared(numbers)
+    if dtype is not None:
+        tensor = tensor.to(dtype)
     if device.type == "cuda":
-        tensor = tensor.pin_memory()  # from pageable memory the copy would wait
+        tensor = tensor.pin_memory()
     return tensor.to(device, non_blocking=True)
+
+
+def _shared(array: npt.NDArray[Any]) -> torch.Tensor:
+    """A tensor on an array's memory, or on a copy where PyTorch can share none."""
+    # Neither read-only memory nor reversed views.
+    shareable = array.flags.writeable and array.flags.c_contiguous
+    return torch.from_numpy(array if shareable else array.copy())

@@ -17,6 +17,7 @@ import scipy.sparse as sp
 import torch
 
 from imm_rl import checks
+from imm_rl.device import uploaded
 from imm_rl.errors import InvalidInputError, invalid
 
 
@@ -95,7 +96,7 @@ def _gathered(matrix: sp.csr_array, values: torch.Tensor) -> torch.Tensor:
     """The same on any device, by gathering a row of the table for each weight."""
     rows = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
     rows_on, columns_on, data_on = (
-        torch.from_numpy(np.array(part)).to(values.device)
+        uploaded(np.array(part), values.device)
         for part in (rows, matrix.indices.astype(np.int64), matrix.data)
     )
     terms = values.index_select(0, columns_on) * data_on.unsqueeze(-1)

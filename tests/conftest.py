@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -90,3 +95,24 @@ def small_glue(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 lines.append(line.format(i=i, yes=yes, a=a, b=b, word=word))
             (folder / name / f"{part}.tsv").write_text(header + "\n".join(lines) + "\n")
     return folder
+
+
+def module_at(path: Path) -> ModuleType:
+    """The module of a file that is in no package, such as a script."""
+    if path.stem in sys.modules:
+        return sys.modules[path.stem]
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def no_host_waits() -> Callable[[], AbstractContextManager[None]]:
+    """`host_waits.no_host_waits`: a block in which nothing may wait for the device."""
+    found: Callable[[], AbstractContextManager[None]]
+    found = module_at(Path(__file__).with_name("host_waits.py")).no_host_waits
+    return found

@@ -283,13 +283,20 @@ class AlphaVectorPolicy:
         return softmax_probs(values, temperature)
 
     def _action_values(self, beliefs: Beliefs) -> FloatArray:
-        ask = self._values.by_action if self.execution == "vectors" else self._ahead
+        vectors = self.execution == "vectors"
+        ask = self._values.by_action if vectors else self.lookahead.action_values
         if not isinstance(beliefs, np.ndarray):
             return ask(beliefs)
         values = ask(beliefs.reshape(-1, self.n_states))
         return values.reshape(*beliefs.shape[:-1], self.n_actions)
 
-    def _ahead(self, beliefs: Beliefs) -> FloatArray:
+    @property
+    def lookahead(self) -> LookAhead:
+        """The look-ahead in the model; its table is built once, on first use.
+
+        Raises:
+            InvalidInputError: There is no model.
+        """
         if self._lookahead is None:
             if self.model is None:
                 raise InvalidInputError(
@@ -297,7 +304,7 @@ class AlphaVectorPolicy:
                     "or act on the vectors alone: policy.with_(execution='vectors')."
                 )
             self._lookahead = LookAhead(self.model, self.vectors, self._values)
-        return self._lookahead.action_values(beliefs)
+        return self._lookahead
 
 
 def _n_actions(record: policy_files.PolicyRecord, model: TabularPOMDP | None) -> int:

@@ -34,6 +34,11 @@ class LookAhead:
     observation often leaves few states, and then most projections go. What remains to be done for a
     batch is one matrix product, a maximum and a sum. Large models go without the table.
 
+    Attributes:
+        table: (C, S), the projected vectors of all pairs (action, observation), or None without a table.
+        pair_starts: Where each pair begins in the table.
+        action_starts: Which pair is the first of each action.
+
     Args:
         model: The model looked ahead in.
         vectors: (V, S); tabulated where they are not too many.
@@ -52,7 +57,9 @@ class LookAhead:
         self._model = model
         self._values = values
         self._seen = [_columns(model, action) for action in range(model.n_actions)]
-        self._table: FloatArray | None = None
+        self.table: FloatArray | None = None
+        self.pair_starts: IntArray = np.zeros(0, dtype=np.int64)
+        self.action_starts: IntArray = np.zeros(0, dtype=np.int64)
         if isinstance(vectors, np.ndarray):
             fits = possible_pairs(model) * vectors.size <= TABLE_ENTRIES
             if fits if table is None else table:
@@ -61,20 +68,20 @@ class LookAhead:
     def action_values(self, beliefs: Beliefs) -> FloatArray:
         """Q (B, A) of beliefs (B, S)."""
         values: FloatArray = np.asarray(beliefs @ self._model.reward)
-        if self._table is None:
+        if self.table is None:
             for action in range(self._model.n_actions):
                 values[:, action] += self._model.discount * self._after(beliefs, action)
             return values
-        block = max(BLOCK_BELIEFS, BLOCK_ENTRIES // len(self._table))
+        block = max(BLOCK_BELIEFS, BLOCK_ENTRIES // len(self.table))
         for start in range(0, beliefs.shape[0], block):
             part = slice(start, start + block)
             rows = beliefs[part]
             columns = (rows if isinstance(rows, np.ndarray) else rows.toarray()).T
             best = np.empty((self._n_pairs, columns.shape[1]))
             for pairs, group, starts in self._blocks:
-                scores = self._table[group] @ columns  # (C, B) of these pairs
+                scores = self.table[group] @ columns  # (C, B) of these pairs
                 np.maximum.reduceat(scores, starts, axis=0, out=best[pairs])
-            values[part] += np.add.reduceat(best, self._action_starts, axis=0).T
+            values[part] += np.add.reduceat(best, self.action_starts, axis=0).T
         return values
 
     def _after(self, beliefs: Beliefs, action: int) -> FloatArray:
@@ -99,10 +106,11 @@ class LookAhead:
             seen[:, outcome.reached] = vectors[:, outcome.places] * outcome.likelihood
             projected = self._model.discount * whole.steps[outcome.action].expect(seen)
             columns.append(projected[undominated(projected)])
-        self._n_pairs, self._action_starts = len(whole.outcomes), whole.starts
-        self._table = np.ascontiguousarray(np.concatenate(columns))
+        self._n_pairs, self.action_starts = len(whole.outcomes), whole.starts
+        self.table = np.ascontiguousarray(np.concatenate(columns))
         counts = np.array([len(part) for part in columns])
-        self._blocks = _blocks(np.cumsum(counts) - counts, len(self._table))
+        self.pair_starts = np.cumsum(counts) - counts
+        self._blocks = _blocks(self.pair_starts, len(self.table))
 
 
 def possible_pairs(model: TabularPOMDP) -> int:

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 
 from imm_rl import launch
 from imm_rl.errors import ImmRlError, InvalidInputError, unknown_name
+from imm_rl.out_of_memory import is_out_of_memory, message
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("imm_rl.cli.train", "train an agent with the help of a policy that sees less"),
@@ -70,11 +71,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     except InvalidInputError as error:
         return _complain(name, str(error), 2)
     except (ImmRlError, OSError) as error:
-        return _complain(name, str(error), 1)
-    except Exception:
+        return _complain(name, _told(error, arguments), 1)
+    except Exception as error:
+        if is_out_of_memory(error):
+            return _complain(name, _told(error, arguments), 1)
         if launch.first_to_fail():
             raise
         return 1
+
+
+def _told(error: Exception, arguments: Sequence[str]) -> str:
+    """An error's text; of missing memory, what to do about it."""
+    if isinstance(error, ImmRlError) or not is_out_of_memory(error):
+        return str(error)
+    kept = "Repeat the command to go on: trainings that are done, and checkpoints, are kept."
+    table = list(arguments[:1]) == ["reproduce"] and "table" in " ".join(arguments[1:2])
+    return message(error, " ".join(arguments[:2]), kept if table else "")
 
 
 def _run(command: str, arguments: list[str]) -> int:

@@ -11,15 +11,12 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
-import torch
-
 from imm_rl.cli.console import Console, Progress, number
 from imm_rl.cli.interrupt import stop_on_interrupt
 from imm_rl.cli.lm_config import LMConfig
 from imm_rl.cli.lm_folder import RESTRICTED, check_same, plan, run_corpus
 from imm_rl.cli.lm_models import LM_MODEL
 from imm_rl.cli.lm_summary import seed_summary, summary_of
-from imm_rl.errors import RunFailedError
 from imm_rl.language.arpa import write_arpa
 from imm_rl.language.backoff import BackoffModel
 from imm_rl.language.corpus import Corpus
@@ -134,7 +131,7 @@ class _Seed:
         """Trains to the end, or until it is stopped; the state is saved either way. False if it was.
 
         Raises:
-            RunFailedError: The training failed, or the memory of its device does not suffice.
+            RunFailedError: The training failed.
         """
         trainer, settings = self.trainer, self._config.settings
         total = settings.epochs * trainer.epoch_words
@@ -156,21 +153,10 @@ class _Seed:
                     self._keep(record, writer, progress)
                 return not (stop.is_set() or (stopped is not None and stopped()))
 
-            try:
-                trainer.train(after_update)
-            except (torch.OutOfMemoryError, MemoryError) as error:
-                raise RunFailedError(self._too_large(str(error))) from None
+            trainer.train(after_update)
             if not trainer.finished:  # within the block: the others' signals may come late
                 save_checkpoint(trainer, self._folder.checkpoint)
         return trainer.finished
-
-    def _too_large(self, reason: str) -> str:
-        count = self._processes.count
-        who = f"process {self._processes.rank} of {count}: " if count > 1 else ""
-        return (
-            f"{who}the memory of {self.trainer.device} does not suffice: {reason.split('. ')[0]}. Take a "
-            "smaller batch_size or unroll, --method serialized, or more GPUs."
-        )
 
     def finish(self, *, several: bool) -> dict[str, Any]:
         """Writes the model and what it is worth; `summary.json` too where it is one of several seeds."""

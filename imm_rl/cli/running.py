@@ -7,8 +7,10 @@ import shlex
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from imm_rl import launch
 from imm_rl.cli.options import add_json, add_quiet
 from imm_rl.errors import InvalidInputError, RunFailedError
+from imm_rl.out_of_memory import is_out_of_memory, message
 
 if TYPE_CHECKING:
     from imm_rl.cli.console import Console
@@ -55,8 +57,9 @@ def carried_out(
         The exit code.
 
     Raises:
-        RunFailedError: The training failed.
+        RunFailedError: The training failed, or ran out of memory; what it had saved is kept.
     """
+    resume = f"{command} {shlex.quote(str(folder.path))}"
     console.say(f"run folder: {folder.path}")
     try:
         summary = train()
@@ -64,8 +67,16 @@ def carried_out(
         summary = None
     except RunFailedError as error:
         raise RunFailedError(f"{error} The run's files are in {folder.path}") from error
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        kept = f"The last checkpoint is kept; go on with: {resume}"
+        started = " ".join(launch.start_words())
+        name = command.removeprefix(started).removesuffix("--resume").strip()
+        who = f"process {launch.rank()} of {launch.launched()}: " if launch.launched() > 1 else ""
+        raise RunFailedError(who + message(error, name, kept)) from error
     if summary is None:
-        console.say(f"stopped; go on with: {command} {shlex.quote(str(folder.path))}")
+        console.say(f"stopped; go on with: {resume}")
         return 130
     console.result(summary, report(summary))
     console.say(f"run folder: {folder.path}")

@@ -155,11 +155,16 @@ def test_an_error_of_one_process_is_one_line(text: Path, tmp_path: Path) -> None
     stopping = tmp_path / "stopping.py"
     stopping.write_text(STOPPING)
     done = train(text, tmp_path / "runs", (stopping, "OutOfMemoryError", 5))
-    assert spoken(done) == [
-        "imm-rl lm train: error: process 1 of 2: the memory of cpu does not suffice: CUDA out of memory. "
-        "Take a smaller batch_size or unroll, --method serialized, or more GPUs. The run's files are in "
-        f"{tmp_path / 'runs' / 'lm' / 'text' / 'lstm-sampled-1'}"
-    ]
+    folder = tmp_path / "runs" / "lm" / "text" / "lstm-sampled-1"
+    (told,) = spoken(done)
+    assert told.startswith(
+        "imm-rl lm train: error: process 1 of 2: out of memory: the GPU's memory ended where 2 GiB more "
+        "were asked for. What helps: a smaller batch_size, unroll or hidden_size;"
+    )
+    assert told.endswith(
+        "The last checkpoint is kept; go on with: torchrun --nproc-per-node 2 -m imm_rl.cli lm train "
+        f"--resume {folder}"
+    )
 
 
 @pytest.fixture

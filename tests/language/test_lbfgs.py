@@ -153,6 +153,26 @@ def test_minimize_steps_back_from_where_the_function_is_not_finite() -> None:
     torch.testing.assert_close(found.points, torch.full((3, 1), 0.95, dtype=torch.float64))
 
 
+def test_minimize_gives_the_same_however_seldom_it_looks() -> None:
+    problems = quadratics([1.0, 10.0, 1e3, 30.0, 1.0])
+    often, seldom = (
+        lbfgs.minimize(problems, zeros(5, 4), max_iter=60, tol=1e-8, look_every=n) for n in (1, 8)
+    )
+    assert torch.equal(often.iterations, seldom.iterations)
+    assert torch.equal(often.converged, seldom.converged)
+    torch.testing.assert_close(often.points, seldom.points, rtol=0, atol=1e-12)
+
+
+def test_minimize_waits_for_no_device_between_two_looks(no_host_waits) -> None:  # type: ignore[no-untyped-def]
+    problems = quadratics([1e6, 1e6])
+    values, gradients = lbfgs._evaluated(problems, zeros(2, 4))
+    batch = lbfgs._Batch.at(zeros(2, 4), values, gradients)
+    with no_host_waits():
+        for _ in range(lbfgs.LOOK_EVERY):
+            batch.advance(problems, ~batch.ended(100, 1e-8))
+    assert int(batch.iterations.min()) > 0
+
+
 def test_minimize_goes_in_float32_too() -> None:
     found = lbfgs.minimize(Counted(rosenbrock), torch.zeros(2, 2), tol=1e-4, max_iter=300)
     assert found.points.dtype == torch.float32
