@@ -20,7 +20,8 @@ PRESETS: Mapping[str, Mapping[str, Mapping[str, Any]]] = MappingProxyType(
                 "init_range": 0.05,
                 "learning_rate": 0.001,
                 "warmup": 100,
-                "epochs": 30,
+                "annealing": "linear",
+                "epochs": 25,
             },
         },
         "paper": {
@@ -50,6 +51,7 @@ PRESETS: Mapping[str, Mapping[str, Mapping[str, Any]]] = MappingProxyType(
                 "unroll": 256,
                 "learning_rate": 0.0005,
                 "warmup": 1000,
+                "annealing": "linear",
                 "clip": 1.0,
                 "epochs": 40,
                 "history": 32,

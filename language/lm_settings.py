@@ -18,6 +18,7 @@ from imm_rl.language.lm_presets import preset_values
 
 MODELS = ("lstm", "transformer")
 OPTIMIZERS = ("sgd", "adam")
+ANNEALINGS = ("plateau", "linear")
 PRECISIONS = ("float32", "bfloat16")
 STEP_SIZES: Mapping[str, float] = MappingProxyType({"sgd": 20.0, "adam": 0.002})
 """Where nobody says, by optimizer."""
@@ -72,8 +73,13 @@ class LMSettings:
     )
     learning_rate: float | None = setting(None, "step size; default: 20 for sgd, 0.002 for adam")
     warmup: int = setting(0, "updates over which the step size rises to its full height")
+    annealing: str = setting(
+        "plateau",
+        "of the step size: plateau (times decay after an epoch that was no better, whose best state is "
+        "reloaded) or linear (to 0 at the end)",
+    )
     decay: float = setting(
-        0.5, "factor on the step size after an epoch that was no better; the best state is reloaded"
+        0.5, "factor on the step size where training goes back to its best state"
     )
     clip: float = setting(0.25, "largest norm of the gradient")
     order: int = setting(2, "n of the n-gram model, whose contexts are n − 1 words")
@@ -118,6 +124,7 @@ class LMSettings:
             ("model", MODELS),
             ("optimizer", OPTIMIZERS),
             ("between", BETWEEN),
+            ("annealing", ANNEALINGS),
             ("precision", PRECISIONS),
         ):
             if getattr(self, name) not in known:

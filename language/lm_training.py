@@ -1,9 +1,10 @@
 """The training of a language model: `LMTrainer(...).train()`.
 
 One loop for every model and method. An epoch reads the text once, as parallel streams whose state is
-carried; after it the model is evaluated: where it got no better, the best state is reloaded and the step
-size falls by `decay`. A loss that becomes NaN or infinite sends the training back to its best state too,
-and is noted.
+carried; after it the model is evaluated. With the annealing `plateau`, where it got no better, the best
+state is reloaded and the step size falls by `decay`; with `linear` the step size falls to 0 whatever comes.
+A loss that becomes NaN or infinite sends the training back to its best state, in smaller steps, and is
+noted.
 
 Several processes (`processes`) may train one model: each has its share of the streams, all of them take the
 same steps and decisions. The contexts of the text stay on the host; updates are queued without a wait for
@@ -222,20 +223,25 @@ class LMTrainer:
             log_probs,
             None if self._ids is None else self._ids[:, self._streams.span(self.piece)].flatten(),
             self.updates,
-            min(1.0, self.updates / (self.settings.epochs * self.pieces)),
+            self._progress(),
             started=self.started,
         )
         clip_grad_norm_(self.model.parameters(), self.settings.clip)
-        self._warm_up()
+        self._set_step_size()
         self.optimizer.step()
         return main.detach()
 
-    def _warm_up(self) -> None:
-        """Raises the step size to its full height over the first updates."""
-        if self.updates <= self.settings.warmup:
-            share = min(1.0, (self.updates + 1) / max(self.settings.warmup, 1))
-            for group in self.optimizer.param_groups:
-                group["lr"] = self.learning_rate * share
+    def _set_step_size(self) -> None:
+        """Raises the step size over the first updates, and lets it fall as the annealing says."""
+        share = min(1.0, (self.updates + 1) / max(self.settings.warmup, 1))
+        if self.settings.annealing == "linear":
+            share *= 1.0 - self._progress()
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.learning_rate * share
+
+    def _progress(self) -> float:
+        """Share of the updates that are made, in [0, 1]."""
+        return min(1.0, self.updates / (self.settings.epochs * self.pieces))
 
     def _end_epoch(self, *, recovered: bool) -> Record:
         self.epoch, self.piece = self.epoch + 1, 0
@@ -252,7 +258,7 @@ class LMTrainer:
             "epoch": self.epoch,
             "words": self.words,
             "valid/perplexity": found,
-            "learning_rate": self.learning_rate,
+            "learning_rate": self.optimizer.param_groups[0]["lr"],
             **self.gradients.sums.totals(self.processes).means(),
             "time/words_per_second": self.words / max(self.seconds, 1e-9),
         }
@@ -262,7 +268,8 @@ class LMTrainer:
             self.best = Best(found, self.epoch, copied(self.model))
         elif not math.isfinite(found):
             self._recover(f"the validation perplexity became {found}")
-        elif not recovered:  # else this was the best state, and the steps are smaller already
+        elif not recovered and self.settings.annealing == "plateau":
+            # After a recovery this was the best state, and the steps are smaller already.
             self._back_to_best()
         self._maybe_start(found)
         if self.finished and self.method != "none" and not self.started:

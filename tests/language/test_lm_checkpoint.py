@@ -36,7 +36,14 @@ TRAININGS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "transformer": (
         "sampled",
         "0.5",
-        {"model": "transformer", "heads": 2, "memory": 12, "learning_rate": 0.01, "warmup": 15},
+        {
+            "model": "transformer",
+            "heads": 2,
+            "memory": 12,
+            "learning_rate": 0.01,
+            "warmup": 15,
+            "annealing": "linear",
+        },
     ),
     "bfloat16": ("batch", "0.5", {"model": "transformer", "heads": 2, "precision": "bfloat16"}),
     "bfloat16, lstm": ("serialized", "0.5", {"precision": "bfloat16"}),

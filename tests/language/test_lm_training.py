@@ -182,6 +182,45 @@ def test_a_worse_epoch_is_taken_back_and_steps_get_smaller(trainer: Trainers) ->
 # --- when the term sets in ----------------------------------------------------------------------
 
 
+def test_steps_rise_and_fall_as_they_are_told_to(trainer: Trainers) -> None:
+    """30 updates; the size of each step is read off the optimizer after it."""
+
+    def sizes(**changes: Any) -> list[float]:
+        found: list[float] = []
+
+        def note(t: LMTrainer, record: Record | None) -> bool:
+            found.append(t.optimizer.param_groups[0]["lr"])
+            return True
+
+        trainer("batch", epochs=3, learning_rate=2.0, **changes).train(note)
+        return found
+
+    linear = sizes(annealing="linear", warmup=4)
+    expected = [2.0 * min(1.0, (i + 1) / 4) * (1 - i / 30) for i in range(30)]
+    assert linear == pytest.approx(expected)
+    plateau = sizes(warmup=4, decay=1.0)
+    assert plateau == pytest.approx([0.5, 1.0, 1.5, *[2.0] * 27])
+
+
+def test_a_worse_epoch_is_not_taken_back_where_steps_fall_to_0(
+    trainer: Trainers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = iter([7.0, 9.0, 8.0])
+    monkeypatch.setattr(lm_training, "perplexity", lambda *_, **__: next(found))
+    one = trainer("none", epochs=3, annealing="linear")
+    gone_back = []
+
+    def compare(t: LMTrainer, record: Record | None) -> bool:
+        if record is not None:
+            gone_back.append(same(parameters(t), t.best.parameters))
+        return True
+
+    one.train(compare)
+    assert gone_back == [True, False, False]  # the first epoch is the best one
+    assert (one.best.perplexity, one.best.epoch) == (7.0, 1)
+    assert one.learning_rate == one.settings.learning_rate
+
+
 def test_the_term_sets_in_after_its_epoch(trainer: Trainers) -> None:
     states: dict[str, dict[int, Any]] = {"none": {}, "batch": {}}
 
