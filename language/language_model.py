@@ -33,7 +33,10 @@ class LanguageModel(nn.Module):
         raise NotImplementedError
 
     def encode(self, words: torch.Tensor, state: State) -> tuple[torch.Tensor, State]:
-        """Maps words (B, T) to hidden vectors (B, T, H), and the state after them."""
+        """Maps words (B, T) to hidden vectors (B, T, H), and the state after them.
+
+        In evaluation the vectors do not depend on how a text is cut into pieces.
+        """
         raise NotImplementedError
 
     def log_probs(self, hidden: torch.Tensor) -> torch.Tensor:

@@ -1,9 +1,11 @@
 """A causal transformer language model that reads a stream piece by piece, as the LSTM does.
 
 Pre-norm blocks with rotary positions and PyTorch's fused attention. What it carries from piece to piece is
-each layer's keys and values of the last `memory` words, without gradients: a word looks back at the words
-of its piece and at those. Keys are kept as they are before their rotation, so that positions count from the
-start of what is looked at, and the same word before the same words has the same prediction anywhere.
+each layer's keys and values of the words before, without gradients. In training it carries `memory` words,
+so that a word looks at those and at the words of its piece (`unroll`) up to itself. In evaluation a word
+looks at W = memory + unroll words, itself included, the most that one saw in training, however the text is
+cut into pieces. Keys are kept as they are before their rotation, so that positions count from the start of
+what is carried, and the same word behind the same words has the same prediction anywhere.
 
 Index letters: as in `language_model`; P remembered words, D units of a head.
 
@@ -28,8 +30,8 @@ class TransformerModel(LanguageModel):
     """See the module's docstring.
 
     Args:
-        settings: `hidden_size`, `layers`, `heads`, `memory`, `dropout`, `tied`, `init_range`,
-            `precision` and `compile` count.
+        settings: `hidden_size`, `layers`, `heads`, `memory`, `unroll`, `dropout`, `tied`,
+            `init_range`, `precision` and `compile` count.
         vocab_size: V.
         generator: What the weights are drawn with; on the CPU.
     """
@@ -38,6 +40,7 @@ class TransformerModel(LanguageModel):
         super().__init__(settings)
         size = settings.hidden_size
         self._heads, self._memory = settings.heads, settings.memory
+        self._window = settings.memory + settings.unroll
         self.embedding = nn.Embedding(vocab_size, size)
         self.dropout = nn.Dropout(settings.dropout)
         blocks = [Block(settings) for _ in range(settings.layers)]
@@ -59,30 +62,27 @@ class TransformerModel(LanguageModel):
 
     def encode(self, words: torch.Tensor, state: State) -> tuple[torch.Tensor, State]:  # noqa: D102
         with self.autocast(words.device):
-            return self._layers(words, state)
+            return self._layers(words, state, self._memory if self.training else self._window - 1)
 
     def log_probs(self, hidden: torch.Tensor) -> torch.Tensor:  # noqa: D102
         with self.autocast(hidden.device):
             logits: torch.Tensor = self.output(hidden)
         return logits.to(self.output.weight.dtype).log_softmax(-1)
 
-    def _read(self, words: torch.Tensor, state: State) -> tuple[torch.Tensor, State]:
-        """All layers, for `encode`."""
+    def _read(self, words: torch.Tensor, state: State, carried: int) -> tuple[torch.Tensor, State]:
+        """All layers, for `encode`; so many words are carried on."""
         hidden = self.dropout(self.embedding(words))  # (B, T, H)
         past, size = state[0].shape[2:]
         seen = past + words.shape[1]
         turns = rotations(seen, size, words.device, self.embedding.weight.dtype)
-        # (T, P + T): the remembered words, and those of the piece up to one's own.
+        # (T, P + T): the W words up to one's own.
         visible = words.new_ones(words.shape[1], seen, dtype=torch.bool).tril(past)
+        visible = visible.triu(past + 1 - self._window)
         after: list[torch.Tensor] = []
         for i, block in enumerate(self.blocks):
             hidden, keys, values = block(hidden, state[2 * i], state[2 * i + 1], turns, visible)
-            after += [self._kept(keys), self._kept(values)]
+            after += [part[:, :, max(0, seen - carried) :].detach() for part in (keys, values)]
         return self.dropout(self.norm(hidden)), tuple(after)
-
-    def _kept(self, past: torch.Tensor) -> torch.Tensor:
-        """The last P of (B, heads, P + T, D), without gradients."""
-        return past[:, :, max(0, past.shape[2] - self._memory) :].detach()
 
 
 class Block(nn.Module):

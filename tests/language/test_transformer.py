@@ -103,15 +103,36 @@ def test_encode_in_pieces_equals_encode_at_once(
     torch.testing.assert_close(torch.cat(pieces, 1), read(model, WORDS), atol=1e-6, rtol=0)
 
 
-def test_memory_is_what_a_word_looks_back_to(make: Callable[..., TransformerModel]) -> None:
+@pytest.mark.parametrize("memory", [0, 3])
+def test_a_word_looks_at_its_piece_and_the_memory_in_training(
+    make: Callable[..., TransformerModel], memory: int
+) -> None:
     """One layer, so that nothing older reaches a word through those between."""
-    for memory in (0, 3):
-        model = make(layers=1, memory=memory)
-        state = model.encode(WORDS[:, :8], model.start(3))[1]
-        assert all(part.shape == (3, 2, memory, 4) for part in state)
-        found = model.log_probs(model.encode(WORDS[:, 8:], state)[0])
-        expected = read(model, WORDS[:, 8 - memory :])[:, memory:]
-        torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
+    model = make(layers=1, memory=memory, unroll=8, dropout=0.0).train()
+    state = model.encode(WORDS[:, :8], model.start(3))[1]
+    assert all(part.shape == (3, 2, memory, 4) for part in state)
+    found = model.log_probs(model.encode(WORDS[:, 8:], state)[0])
+    expected = read(model, WORDS[:, 8 - memory :])[:, memory:]
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("cuts", [(12,), (4, 4, 4), (1,) * 12, (7, 5)])
+@pytest.mark.parametrize("memory", [0, 3])
+def test_a_word_looks_at_memory_and_piece_however_a_text_is_cut_in_evaluation(
+    make: Callable[..., TransformerModel], memory: int, cuts: tuple[int, ...]
+) -> None:
+    model = make(layers=1, memory=memory, unroll=2)
+    state, pieces = model.start(3), []
+    for piece in WORDS.split(cuts, 1):
+        hidden, state = model.encode(piece, state)
+        pieces.append(model.log_probs(hidden))
+    found = torch.cat(pieces, 1)
+    for t in range(12):
+        window = WORDS[:, max(0, t + 1 - memory - 2) : t + 1]
+        torch.testing.assert_close(found[:, t], read(model, window)[:, -1], atol=1e-6, rtol=0)
+    older = WORDS.clone()
+    older[:, 0] = (older[:, 0] + 1) % 8
+    assert torch.equal(read(model, older)[:, memory + 2 :], read(model, WORDS)[:, memory + 2 :])
 
 
 def test_after_equals_the_last_position(make: Callable[..., TransformerModel]) -> None:
