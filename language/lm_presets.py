@@ -18,7 +18,7 @@ PRESETS: Mapping[str, Mapping[str, Mapping[str, Any]]] = MappingProxyType(
                 "dropout": 0.3,
                 "tied": True,
                 "init_range": 0.05,
-                "learning_rate": 0.001,
+                "learning_rate": 0.002,
                 "warmup": 100,
                 "annealing": "linear",
                 "epochs": 25,

@@ -41,7 +41,7 @@ MEASURES = ("valid_perplexity", "test_perplexity", "induced_valid_perplexity")
 
 CHOICE = {
     "lstm": "30 epochs of seed 100, among 0.25, 0.5 and 1 for batch and 0.1, 0.25, 0.5 and 1 for noising",
-    "transformer": "8 to 25 epochs of seed 100, among 0.5, 1, 2 for batch and 0.25, 0.5, 1, 2 for noising",
+    "transformer": "25 epochs of seed 100, among 0.5, 1 and 2 for batch and for noising",
 }
 """Where the λ of `reproduce_language.LAMBDAS` come from, by model."""
 
