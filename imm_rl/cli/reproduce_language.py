@@ -27,7 +27,7 @@ LAMBDAS: Mapping[str, Mapping[str, Mapping[str, str]]] = MappingProxyType(
         "laptop": {
             "lstm": {"noising": "0.5", "batch": "0.5", "sampled": "0.5", "serialized": "0.5"},
             "transformer": {
-                "noising": "1",
+                "noising": "0.5",
                 "batch": "1",
                 "sampled": "1",
                 "serialized": "1",
