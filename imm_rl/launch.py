@@ -40,11 +40,16 @@ def start_words(count: int | None = None) -> list[str]:
     return ["torchrun", *machines, "--nproc-per-node", str(here), "-m", "imm_rl.cli"]
 
 
-def first_to_fail() -> bool:
-    """Whether this process is the first of those started together to come here.
+def claim_the_word() -> bool:
+    """Takes the word to say what went wrong; False where it is taken.
 
-    Where one fails, the others fail for want of it: only the first has something to say. They count at
-    the store by which they found each other; under `torchrun` it is the launcher's, and outlives them.
+    Where one process fails, the others fail for want of it: only the first has something to say. A call
+    counts: whoever has got the word speaks, and does not ask again. They count at the store by which they
+    found each other; under `torchrun` it is the launcher's, and outlives them.
+
+    Returns:
+        Whether this is the first call in all processes that were started together; always True for a
+        process that was started alone.
     """
     if launched() == 1:
         return True

@@ -30,9 +30,9 @@ class DropoutStream:
         self._device = device
         if rank:
             seed = int(np.random.SeedSequence([seed, rank]).generate_state(1)[0])
-        with torch.random.fork_rng(self._devices()):
-            torch.manual_seed(seed)
-            self.state = self._now()
+        # Not by `torch.manual_seed`, which reseeds the generators of all GPUs, and others draw from these.
+        kind = device if device.type == "cuda" else "cpu"
+        self.state = torch.Generator(kind).manual_seed(seed).get_state()
 
     def keep(self) -> None:
         """Notes where the stream stands, within its block."""

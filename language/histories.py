@@ -2,9 +2,9 @@
 
 A position p of the text is a history: all words up to and with tokens[p]; what follows it is to be
 predicted. Its restricted context is its last n − 1 words. `Contexts` numbers the contexts of a text,
-`draw` picks histories that share one. Everything stays on the text's device. A training keeps it on the
-host, where no draw waits for the accelerator: `ends` says which histories are drawn, and `windows` takes
-their words from the text that lies on the accelerator.
+`ends` picks histories that share one by where they end, and `windows` takes their words from the text. A
+training keeps the former on the host, where no draw waits for the accelerator, and the text of the latter
+on the accelerator.
 
 Index letters: T positions, C distinct contexts, N items, K histories of an item, L words of a history.
 """
@@ -55,24 +55,17 @@ class Contexts:
         starts = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
         return cls(tokens, words, ids, positions, starts)
 
-    def draw(
-        self, ids: torch.Tensor, k: int, length: int, generator: torch.Generator
-    ) -> torch.Tensor:
+    def ends(self, ids: torch.Tensor, k: int, generator: torch.Generator) -> torch.Tensor:
         """Draws histories that end in given contexts, each as likely as any other.
 
         Args:
             ids: (N,) int64, contexts.
             k: K.
-            length: L, words of each.
-            generator: On the device of the text.
+            generator: On the device of the contexts.
 
         Returns:
-            (N, K, L) int64; the last n − 1 words of each are its context.
+            (N, K) int64, the positions that they end at; `windows` has their words.
         """
-        return windows(self.tokens, self.ends(ids, k, generator), length)
-
-    def ends(self, ids: torch.Tensor, k: int, generator: torch.Generator) -> torch.Tensor:
-        """The positions (N, K) int64 of such histories; arguments as of `draw`."""
         first = self.starts[ids].unsqueeze(1)
         count = (self.starts[ids + 1].unsqueeze(1) - first).double()
         shares = torch.rand(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +23,7 @@ from imm_rl.language.lm_settings import LMSettings
 from imm_rl.language.lm_training import Best, LMTrainer
 from imm_rl.language.lm_update import EpochSums
 from imm_rl.language.vocabulary import Vocabulary
+from imm_rl.runs import RunFolder
 from imm_rl.state_file import (
     Arrays,
     check_identity,
@@ -54,9 +56,9 @@ def load_checkpoint(trainer: LMTrainer, path: str | Path) -> None:
         raise InvalidInputError(
             f"{path} is a checkpoint of a training in {count} process{'es' * (count != 1)}, and "
             f"{now} {'were' if now > 1 else 'was'} started: each has streams and random numbers of its "
-            f"own. Go on with: {' '.join(launch.start_words(count))} lm train --resume"
+            f"own. Go on with: {' '.join(launch.start_words(count))} lm train --resume {_run_of(path)}"
         )
-    check_identity(path, made, identity(trainer), KIND)
+    check_identity(path, _with_all_settings(made), identity(trainer), KIND)
     try:
         restore(trainer, state)
     except (KeyError, ValueError, TypeError, RuntimeError) as error:
@@ -64,6 +66,19 @@ def load_checkpoint(trainer: LMTrainer, path: str | Path) -> None:
         raise InvalidInputError(
             f"{path} is a checkpoint of another version, or damaged: {reason}. Start a new run."
         ) from None
+
+
+def _run_of(path: str | Path) -> str:
+    """The run that a checkpoint lies in, as a word of a command line."""
+    run = RunFolder.around(Path(path).parent.parent)
+    return "RUN" if run is None else shlex.quote(str(run.path))
+
+
+def _with_all_settings(made: dict[str, Any]) -> dict[str, Any]:
+    """An identity with the settings that are newer than it; their defaults do what the code of then did."""
+    defaults = {field.name: field.default for field in dataclasses.fields(LMSettings)}
+    found = made.get("settings")
+    return {**made, "settings": {**defaults, **found}} if isinstance(found, dict) else made
 
 
 def identity(trainer: LMTrainer) -> dict[str, Any]:
@@ -184,7 +199,8 @@ def load_model(path: str | Path) -> TrainedModel:
         raise InvalidInputError(f"{path} is no language model.")
     try:
         vocabulary = Vocabulary.from_text(str(state["vocabulary"]))
-        settings = LMSettings(**about["settings"])
+        # To compile is for long trainings: here it would cost more than it gains, or not work at all.
+        settings = dataclasses.replace(LMSettings(**about["settings"]), compile=False)
         model = build(settings, len(vocabulary), 0)
         model.load_state_dict(_tensors(state_part("parameters", state), torch.device("cpu")))
     except (KeyError, TypeError, RuntimeError) as error:

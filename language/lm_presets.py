@@ -8,6 +8,10 @@ from typing import Any
 
 from imm_rl.errors import InvalidInputError, unknown_name
 
+MODELS = ("lstm", "transformer")
+OPTIMIZER_OF: Mapping[str, str] = MappingProxyType({"lstm": "sgd", "transformer": "adam"})
+"""Where nobody says, by model."""
+
 PRESETS: Mapping[str, Mapping[str, Mapping[str, Any]]] = MappingProxyType(
     {
         "laptop": {
@@ -68,28 +72,68 @@ of each context. Their λ 0.2 and step size 0.5 from perplexity 90 on stand besi
 doubled: here that is λ 0.1 and step size 1. `gpu` is a transformer of 8 × 512 for a million words and more.
 """
 
-DEFAULT_LAMBDA: Mapping[str, Mapping[str, str]] = MappingProxyType(
+STEP_SIZES_OF_AN_OPTIMIZER = ("learning_rate", "start_learning_rate")
+
+LAMBDAS: Mapping[str, Mapping[str, Mapping[str, str]]] = MappingProxyType(
     {
-        "laptop": {"lstm": "0.5", "transformer": "1"},
-        "paper": {"lstm": "0.1"},
-        "gpu": {"transformer": "0.1"},
+        "laptop": {
+            "lstm": {"noising": "0.5", "batch": "0.5", "sampled": "0.5", "serialized": "0.5"},
+            "transformer": {
+                "noising": "0.5",
+                "batch": "1",
+                "sampled": "1",
+                "serialized": "1",
+            },
+        },
+        "paper": {
+            "lstm": {"noising": "0.1", "batch": "0.1", "sampled": "0.1", "serialized": "0.1"},
+        },
+        "gpu": {
+            "transformer": {
+                "noising": "0.1",
+                "batch": "0.1",
+                "sampled": "0.1",
+                "serialized": "0.1",
+            },
+        },
     }
 )
-"""λ by preset and model, where nobody says."""
+"""λ by preset, model and method, where nobody says; `none` has no term to weigh. `language_report.CHOICE`
+says where they come from."""
 
 
-def preset_values(name: str, model: str | None = None) -> dict[str, Any]:
+def default_lambda(preset: str, model: str, method: str) -> str:
+    """λ where nobody says."""
+    return "0" if method == "none" else LAMBDAS[preset][model][method]
+
+
+def told_lambdas() -> str:
+    """The table of λ in a line, for the command line's help."""
+    return ", ".join(
+        f"{'/'.join(dict.fromkeys(weights.values()))} for {name} {model}"
+        for name, models in LAMBDAS.items()
+        for model, weights in models.items()
+    )
+
+
+def preset_values(
+    name: str, model: str | None = None, optimizer: str | None = None
+) -> dict[str, Any]:
     """What a preset sets, by setting, `model` among them.
 
     Args:
         name: Of the preset.
-        model: A name of `lm_settings.MODELS`; None: the preset's first.
+        model: A name of `MODELS`; None: the preset's first.
+        optimizer: Where one is asked for. The preset's step sizes are for its own optimizer, and are
+            left out where this is another.
 
     Raises:
-        InvalidInputError: There is no such preset, or it is none of that model.
+        InvalidInputError: There is no such preset or model, or it is none of that model.
     """
     if name not in PRESETS:
         raise unknown_name("preset", name, PRESETS)
+    if model is not None and model not in MODELS:
+        raise unknown_name("model", model, MODELS)
     models = PRESETS[name]
     chosen = next(iter(models)) if model is None else model
     if chosen not in models:
@@ -98,4 +142,8 @@ def preset_values(name: str, model: str | None = None) -> dict[str, Any]:
             f"preset {name!r} is one of {' and '.join(models)}, and the model is {chosen!r}. "
             f"Its presets are: {', '.join(others)}."
         )
-    return {"model": chosen, **models[chosen]}
+    found = {"model": chosen, **models[chosen]}
+    if optimizer not in (None, found.get("optimizer", OPTIMIZER_OF[chosen])):
+        for step_size in STEP_SIZES_OF_AN_OPTIMIZER:
+            found.pop(step_size, None)
+    return found

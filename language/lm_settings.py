@@ -14,17 +14,13 @@ from types import MappingProxyType
 from typing import Any
 
 from imm_rl.errors import InvalidInputError, invalid, unknown_name
-from imm_rl.language.lm_presets import preset_values
+from imm_rl.language.lm_presets import MODELS, OPTIMIZER_OF, preset_values
 
-MODELS = ("lstm", "transformer")
 OPTIMIZERS = ("sgd", "adam")
 ANNEALINGS = ("plateau", "linear")
 PRECISIONS = ("float32", "bfloat16")
 STEP_SIZES: Mapping[str, float] = MappingProxyType({"sgd": 20.0, "adam": 0.002})
 """Where nobody says, by optimizer."""
-
-OPTIMIZER_OF: Mapping[str, str] = MappingProxyType({"lstm": "sgd", "transformer": "adam"})
-"""Where nobody says, by model."""
 
 METHODS: Mapping[str, str] = MappingProxyType(
     {
@@ -71,7 +67,9 @@ class LMSettings:
     optimizer: str | None = setting(
         None, f"{', '.join(OPTIMIZERS)}; default: sgd for lstm, adam for transformer"
     )
-    learning_rate: float | None = setting(None, "step size; default: 20 for sgd, 0.002 for adam")
+    learning_rate: float | None = setting(
+        None, "full height of the step size; default: 20 for sgd, 0.002 for adam"
+    )
     warmup: int = setting(0, "updates over which the step size rises to its full height")
     annealing: str = setting(
         "plateau",
@@ -95,7 +93,11 @@ class LMSettings:
     start: str = setting(
         "epoch:0", "when the term sets in: epoch:3, or ppl:90 for a validation perplexity below 90"
     )
-    start_learning_rate: float | None = setting(None, "step size from then on; default: as it is")
+    start_learning_rate: float | None = setting(
+        None,
+        "full height of the step size from then on, which warmup and annealing scale as before; "
+        "default: as it is",
+    )
     eval_batch_size: int = setting(10, "streams of an evaluation")
     precision: str = setting(
         "float32", "of matrix products: float32, or bfloat16 (less time and memory on a GPU)"
@@ -171,17 +173,36 @@ class LMSettings:
             raise invalid("start", "be epoch:N, N ≥ 0, or ppl:X, X ≥ 1", self.start)
         return kind, value
 
+    def check_length(self, pieces: int) -> None:
+        """Refuses a warm-up that the training would end in.
+
+        Args:
+            pieces: Updates of an epoch.
+
+        Raises:
+            InvalidInputError: It is as long as the training, or longer.
+        """
+        updates = self.epochs * pieces
+        if self.warmup >= updates:
+            raise invalid(
+                "warmup",
+                f"be less than the updates of the training, {updates:,} ({self.epochs} epochs of "
+                f"{pieces:,})",
+                self.warmup,
+                "Take a smaller warmup, more epochs, a longer text, or a smaller batch_size or unroll",
+            )
+
     @classmethod
     def preset(cls, name: str, **changes: Any) -> LMSettings:
         """The settings of a preset of `lm_presets`, with some changed; `model` says of which model.
 
+        With another `optimizer` than the preset's, the preset's step sizes give way to its default.
+
         Raises:
             InvalidInputError: There is no such preset, of that model, or setting, or a value is wrong.
         """
-        model = changes.get("model")
-        if model is not None and model not in MODELS:
-            raise unknown_name("model", model, MODELS)
-        return cls(**{**preset_values(name, model), **changes})
+        values = preset_values(name, changes.get("model"), changes.get("optimizer"))
+        return cls(**{**values, **changes})
 
 
 def checked_method(method: str) -> str:

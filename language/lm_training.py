@@ -95,8 +95,9 @@ class LMTrainer:
         processes: With which other processes; each makes the same trainer, on a device of its own.
 
     Raises:
-        InvalidInputError: An unknown method, a wrong schedule, a text that is too short, streams that
-            cannot be split, or an n-gram model that is missing or does not fit.
+        InvalidInputError: An unknown method, a wrong schedule, a text that is too short, also
+            for the warm-up, streams that cannot be split, or an n-gram model that is missing or does
+            not fit.
     """
 
     def __init__(
@@ -125,6 +126,7 @@ class LMTrainer:
         text = torch.from_numpy(corpus.train)
         tokens = text.to(self.device)
         self._streams = Streams(tokens, settings.batch_size, settings.unroll, share=processes.share)
+        settings.check_length(len(self._streams))
         self.generator = torch.Generator().manual_seed(seeds[1])
         self.dropout = DropoutStream(seeds[2], self.device, processes.rank)
         self._ids: torch.Tensor | None = None

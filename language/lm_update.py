@@ -39,8 +39,8 @@ class EpochSums:
         words: Trained on.
         loss: Sum over words of −log Q, nats.
         updates: Made.
-        weight: Sum of λ over the updates that had a term.
-        terms: How many they are.
+        weight: Sum of λ over the updates, 0 before the term has set in.
+        terms: How many updates had a term.
         term: Sum of their terms, nats.
         looks: Updates that were measured.
         kl: Sum of their KL(P̂‖Q̄), nats, the induced model taken from the batch.
@@ -86,7 +86,7 @@ class EpochSums:
         if self.terms:
             means["imm/loss"] = float(self.term) / self.terms
         if self.updates:
-            means["imm/lambda"] = self.weight / max(self.terms, 1)
+            means["imm/lambda"] = self.weight / self.updates
         return means
 
 
@@ -152,8 +152,8 @@ class Updates:
             self._processes.sum_gradients(self._model.parameters())
         if look:
             self._look(term if kind == "batch" else None, log_probs, ids, adapt=started)
+        sums.weight += weight
         if loss is not None:
-            sums.weight += weight
             sums.terms, sums.term = sums.terms + 1, sums.term + loss
 
     def _backward(self, mean: torch.Tensor) -> None:

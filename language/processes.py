@@ -26,9 +26,13 @@ from imm_rl.errors import InvalidInputError, RunFailedError, invalid
 
 T = TypeVar("T")
 
+MEETING = timedelta(minutes=5)
+"""How long a process waits for the others to come. One that failed before it came is noticed by nobody,
+where no launcher ends the rest."""
+
 PATIENCE = timedelta(hours=2)
-"""How long a process waits for the others. One that died is noticed at once; the first one may take its
-time over what it does alone, such as the summary."""
+"""How long it waits for them once all have met. One that died is then noticed at once; the first one may
+take its time over what it does alone, such as the summary."""
 
 
 @dataclass(frozen=True)
@@ -38,13 +42,14 @@ class Processes:
     Attributes:
         rank: Its number, from 0; the first one writes files and speaks.
         count: How many they are.
-        hosts: The group by which hosts talk, without a wait for their accelerators; None: the one by
-            which accelerators do.
+        hosts: The group by which hosts talk, without a wait for their accelerators.
+        devices: The group by which accelerators do; on CPUs the same.
     """
 
     rank: int = 0
     count: int = 1
     hosts: Any = field(default=None, repr=False, compare=False)
+    devices: Any = field(default=None, repr=False, compare=False)
 
     @property
     def first(self) -> bool:
@@ -133,7 +138,7 @@ class Processes:
     def _reduce(self, tensor: torch.Tensor, operation: Any) -> None:
         if self.count > 1:
             with _together():
-                distributed.all_reduce(tensor, operation)
+                distributed.all_reduce(tensor, operation, group=self.devices)
 
 
 ALONE = Processes()
@@ -148,7 +153,8 @@ def started(device: str) -> Processes:
             has its GPU i (`own_device`).
 
     Raises:
-        InvalidInputError: There is no such device, Accelerate is missing, or the others did not come.
+        InvalidInputError: There is no such device, Accelerate is missing, or it finds other processes.
+        RunFailedError: The others did not come.
     """
     count = launch.launched()
     if count == 1:
@@ -161,14 +167,18 @@ def started(device: str) -> Processes:
             f"{count} processes were started, and several need Accelerate. "
             "Install it with: pip install 'imm-rl[language]'"
         ) from None
-    state = PartialState(cpu=on_cpu, timeout=PATIENCE)
+    with _meeting(count):
+        state = PartialState(cpu=on_cpu, timeout=MEETING)
     if state.num_processes != count:
         raise InvalidInputError(
             f"{count} processes were started, and Accelerate finds {state.num_processes}. "
             f"Start them with: {' '.join(launch.start_words(count))} lm train"
         )
-    hosts = None if on_cpu else distributed.new_group(backend="gloo", timeout=PATIENCE)
-    return Processes(state.process_index, count, hosts)
+    # A group's patience is settled when it is made: these are for the training, that one for the meeting.
+    with _meeting(count):
+        hosts = distributed.new_group(backend="gloo", timeout=PATIENCE)
+        devices = hosts if on_cpu else distributed.new_group(timeout=PATIENCE)
+    return Processes(state.process_index, count, hosts, devices)
 
 
 def own_device(name: str) -> torch.device:
@@ -186,9 +196,26 @@ def _together() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        # gloo's has its own source line before it, and a guess behind it.
-        reason = re.sub(r"\[\S*:\d+\]\s*", "", " ".join(str(error).split())).split(". ")[0]
         raise RunFailedError(
-            f"another process of this training ended, or cannot be reached: {reason[:200]}. "
+            f"another process of this training ended, or cannot be reached: {_reason(error)}. "
             "Its own message says why; the last checkpoint is kept."
         ) from None
+
+
+@contextmanager
+def _meeting(count: int) -> Iterator[None]:
+    """Says in one line that some of so many processes did not come."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise RunFailedError(
+            f"{count} processes were started, and not all came together within "
+            f"{MEETING.total_seconds():g} seconds: {_reason(error)}. One that failed says why itself; "
+            "mend that and start all of them again."
+        ) from None
+
+
+def _reason(error: RuntimeError) -> str:
+    """What gloo or a store says, without its own source line before and a guess behind it."""
+    text = re.sub(r"\[\S*:\d+\]\s*", "", " ".join(str(error).split()))
+    return text.split(". ")[0].removesuffix(".")[:200]

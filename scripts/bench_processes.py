@@ -18,17 +18,34 @@ VARIANTS = ("none", "noising", "batch", "batch, own groups", "sampled")
 BLOCK = 10  # updates; a multiple of `every`, so that each block has as many that draw
 
 
-def use_own_groups(trainer) -> None:
+def use_own_groups(trainer, ngram) -> None:
     """Lets each process take the induced model from its own positions."""
-    from imm_rl.language.lm_term import Grouped
-    from imm_rl.matching import InBatch
+    import torch
 
-    term, processes = trainer.gradients._term, trainer.processes
-    own_groups = InBatch(
-        lambda context: context.group, per_group=True, n_groups_of=lambda context: len(context.ids)
+    from imm_rl.language.histories import Contexts
+    from imm_rl.language.lm_term import MatchingTerm
+    from imm_rl.language.lm_update import Updates
+    from imm_rl.language.ngram_rows import NgramRows
+
+    share = trainer.processes.share
+
+    class OwnGroups(MatchingTerm):
+        """The term of a process that knows of no others, of its share of the positions."""
+
+        def grouped(self, ids: torch.Tensor):
+            return super().grouped(ids[share(len(ids))])
+
+    text = torch.from_numpy(trainer.corpus.train)
+    contexts = Contexts.of(text, trainer.settings.order)
+    term = OwnGroups(
+        trainer.method,
+        NgramRows(ngram, contexts.words, trainer.device),
+        contexts,
+        trainer.settings,
+        trainer.generator,
+        tokens=text.to(trainer.device),
     )
-    term._grouping.completions = own_groups
-    term.grouped = lambda ids: Grouped.of(ids[processes.share(len(ids))], trainer.device)
+    trainer.gradients = Updates(trainer.model, term, trainer.controller, trainer.processes)
 
 
 def main(args: argparse.Namespace) -> None:
@@ -62,7 +79,7 @@ def main(args: argparse.Namespace) -> None:
             device=device,
             processes=processes,
         )
-    use_own_groups(trainers["batch, own groups"])
+    use_own_groups(trainers["batch, own groups"], ngram)
 
     def seconds_of(trainer: LMTrainer) -> tuple[float, float]:
         """Seconds and bytes of an update."""

@@ -75,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         if is_out_of_memory(error):
             return _complain(name, _told(error, arguments), 1)
-        if launch.first_to_fail():
+        if launch.claim_the_word():
             raise
         return 1
 
@@ -148,7 +148,7 @@ def _without_command(arguments: list[str]) -> int:
 
 def _complain(name: str, message: str, code: int) -> int:
     """One line on stderr, whatever the message."""
-    if launch.first_to_fail():
+    if launch.claim_the_word():
         print(f"{name}: error: {' '.join(message.split())}", file=sys.stderr)
     return code
 

@@ -17,11 +17,10 @@ from typing import Any
 
 from imm_rl.cli import values
 from imm_rl.errors import InvalidInputError, unknown_name
-from imm_rl.language.lm_presets import DEFAULT_LAMBDA, PRESETS, preset_values
+from imm_rl.language.lm_presets import PRESETS, default_lambda, preset_values, told_lambdas
 from imm_rl.language.lm_settings import (
     DRAWS,
     METHODS,
-    MODELS,
     LMSettings,
     checked_method,
     refuse_unused,
@@ -40,8 +39,21 @@ DEFAULTS: dict[str, Any] = {
 }
 """Of the keys that are no settings of the model; None: as corpus, preset and method suggest, or drawn."""
 
-FAST: dict[str, Any] = {"max_vocab": 500, "hidden_size": 64, "epochs": 4}
-"""What `--fast` sets: enough to see that everything works."""
+FAST: dict[str, Any] = {
+    "max_vocab": 500,
+    "hidden_size": 64,
+    "layers": 2,
+    "memory": 64,
+    "history": 8,
+    "batch_size": 20,
+    "unroll": 35,
+    "epochs": 4,
+    "warmup": 0,
+    "precision": "float32",
+    "compile": False,
+}
+"""What `--fast` sets: enough to see that everything works, with any preset. An LSTM, which has no use for
+`memory` and `compile`, has these values anyway."""
 
 SETTINGS = tuple(field.name for field in dataclasses.fields(LMSettings))
 _METAVARS = {"int": "N", "float": "X", "bool": "true|false", "str": "NAME"}
@@ -95,7 +107,10 @@ def counting(method: str, settings: dict[str, Any]) -> dict[str, Any]:
     kept = {}
     for name, value in settings.items():
         try:
-            refuse_unused(method, {name: value}, str(settings.get("model", LMSettings.model)))
+            # `between` alone depends on another one.
+            beside = {"every": settings.get("every")} if name == "between" else {}
+            model = str(settings.get("model", LMSettings.model))
+            refuse_unused(method, {name: value, **beside}, model)
         except InvalidInputError:
             continue
         kept[name] = value
@@ -124,13 +139,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     what.add_argument(
         "--method", metavar="NAME", help=f"{methods} (default: batch, also called imm)"
     )
-    weights = ", ".join(
-        f"{value} for {name} {model}"
-        for name, models in DEFAULT_LAMBDA.items()
-        for model, value in models.items()
-    )
     what.add_argument(
-        "--lambda", metavar="SCHEDULE", help=f"weight of the term (default: {weights})"
+        "--lambda", metavar="SCHEDULE", help=f"weight of the term (default: {told_lambdas()})"
     )
     what.add_argument("--seeds", metavar="K", help="such as 3, 0-2 or 3,4 (default: one, drawn)")
     what.add_argument("--device", metavar="NAME", help="auto (default), cpu or cuda")
@@ -175,7 +185,7 @@ def resolve(
         for key in ("corpus", "method", "device", "logdir", "preset")
     }
     method = checked_method(texts["method"])
-    preset = preset_values(texts["preset"], _model(given))
+    preset = preset_values(texts["preset"], given.get("model"), given.get("optimizer"))
     chosen = {**preset, **{key: value for key, value in given.items() if key in SETTINGS}}
     refuse_unused(method, {**file, **flags}, chosen["model"])
     settings = _settings(method, chosen)
@@ -188,7 +198,7 @@ def resolve(
         corpus=_absolute(texts["corpus"]),
         method=method,
         imm_lambda=_checked_lambda(
-            given.get("lambda"), method, DEFAULT_LAMBDA[texts["preset"]][chosen["model"]]
+            given.get("lambda"), method, default_lambda(texts["preset"], settings.model, method)
         ),
         seeds=(values.drawn_seed(),) if drawn else values.seeds("seeds", given["seeds"]),
         device=texts["device"],
@@ -200,12 +210,24 @@ def resolve(
     )
 
 
-def _model(given: dict[str, Any]) -> str | None:
-    """The model that was asked for, None where nobody did."""
-    model = given.get("model")
-    if model is not None and model not in MODELS:
-        raise unknown_name("model", str(model), MODELS)
-    return model
+def resolve_again(made: dict[str, Any], source: str) -> LMConfig:
+    """The configuration of a run that is taken up again.
+
+    Settings that its file lacks are newer than the run: they are what the code of then did, the defaults of
+    `LMSettings`, and not what the preset says now.
+
+    Args:
+        made: What `config.yaml` holds.
+        source: Its name, for errors.
+
+    Raises:
+        InvalidInputError: As `resolve`.
+    """
+    settings = {field.name: field.default for field in dataclasses.fields(LMSettings)}
+    settings |= {name: value for name, value in made.items() if name in SETTINGS}
+    others = {name: value for name, value in made.items() if name not in SETTINGS}
+    method = checked_method(values.text("method", made.get("method", DEFAULTS["method"])))
+    return resolve({}, {**others, **counting(method, settings)}, source=source)
 
 
 def _settings(method: str, chosen: dict[str, Any]) -> LMSettings:
@@ -220,7 +242,7 @@ def _checked_lambda(given: Any, method: str, default: str) -> str:
     from imm_rl.schedules import parse
 
     if given is None:
-        return "0" if method == "none" else default
+        return default
     schedule = parse(given)
     if schedule.text == "paper":
         raise InvalidInputError(

@@ -108,6 +108,12 @@ def check_corpus(config: LMConfig, corpus: Corpus) -> None:
                 f"the {name} text has {len(text)} words, and order {settings.order} needs at least as "
                 "many. Take a longer text or a smaller order."
             )
+    import torch  # late: it is slow to import
+
+    from imm_rl.language.text_streams import Streams
+
+    train = torch.from_numpy(corpus.train)
+    settings.check_length(len(Streams(train, settings.batch_size, settings.unroll)))
 
 
 def corpus_of_run(path: Path) -> Corpus | None:

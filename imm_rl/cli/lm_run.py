@@ -7,8 +7,8 @@ Several processes carry it out together; the first one writes the files.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from imm_rl.cli.console import Console, Progress, number
@@ -17,6 +17,7 @@ from imm_rl.cli.lm_config import LMConfig
 from imm_rl.cli.lm_folder import RESTRICTED, check_same, plan, run_corpus
 from imm_rl.cli.lm_models import LM_MODEL
 from imm_rl.cli.lm_summary import seed_summary, summary_of
+from imm_rl.errors import RunFailedError
 from imm_rl.language.arpa import write_arpa
 from imm_rl.language.backoff import BackoffModel
 from imm_rl.language.corpus import Corpus
@@ -24,6 +25,7 @@ from imm_rl.language.lm_checkpoint import load_checkpoint, save_checkpoint, save
 from imm_rl.language.lm_training import LMTrainer, Record
 from imm_rl.language.ngram import KneserNey
 from imm_rl.language.processes import ALONE, Processes, own_device
+from imm_rl.out_of_memory import is_out_of_memory
 from imm_rl.runs import PROGRESS, SUMMARY, RunFolder
 from imm_rl.tensorboard import CurveWriter, remove_curves
 
@@ -153,7 +155,8 @@ class _Seed:
                     self._keep(record, writer, progress)
                 return not (stop.is_set() or (stopped is not None and stopped()))
 
-            trainer.train(after_update)
+            with _compiling():
+                trainer.train(after_update)
             if not trainer.finished:  # within the block: the others' signals may come late
                 save_checkpoint(trainer, self._folder.checkpoint)
         return trainer.finished
@@ -161,7 +164,9 @@ class _Seed:
     def finish(self, *, several: bool) -> dict[str, Any]:
         """Writes the model and what it is worth; `summary.json` too where it is one of several seeds."""
         save_model(self.trainer, self._folder.path / LM_MODEL)
-        summary = seed_summary(self.trainer, self._ngram)
+        # Of a run that was stopped after its last update nothing is compiled yet.
+        with _compiling():
+            summary = seed_summary(self.trainer, self._ngram)
         if several:
             self._folder.write_json(SUMMARY, summary)
         return summary
@@ -185,3 +190,24 @@ class _Seed:
             if tag in record and self._config.method != "none":
                 shown[name] = f"{record[tag]:.3f}"
         progress.evaluated(int(record["words"]), shown, record["time/words_per_second"])
+
+
+@contextmanager
+def _compiling() -> Iterator[None]:
+    """Says in one line that PyTorch's compiler does not work here; it is called at the first update.
+
+    Raises:
+        RunFailedError: It does not.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        # By its module: an import of torch._dynamo takes seconds.
+        compilers = type(error).__module__.startswith(("torch._dynamo", "torch._inductor"))
+        if not compilers or is_out_of_memory(error):
+            raise
+        reason = str(error).strip().partition("\n")[0].rstrip(".:")
+        raise RunFailedError(
+            f"the model cannot be compiled here: {reason[:200]}. On a CPU PyTorch needs a C++ compiler, on "
+            "a GPU Triton. Start a new run without --compile (with the preset gpu: --compile false)."
+        ) from None

@@ -7,7 +7,7 @@ import shlex
 from typing import TYPE_CHECKING
 
 from imm_rl import launch
-from imm_rl.cli.lm_config import add_options, keys, resolve
+from imm_rl.cli.lm_config import add_options, keys, resolve, resolve_again
 from imm_rl.cli.running import add_running, carried_out, refuse_conflicts, told_again
 from imm_rl.errors import InvalidInputError
 from imm_rl.formats import read_yaml
@@ -100,7 +100,7 @@ def _resume(folder: RunFolder, console: Console) -> int:
         )
     if folder.finished:
         return told_again(folder, console, report)
-    config = resolve({}, found, source=str(folder.path / "config.yaml"))
+    config = resolve_again(found, str(folder.path / "config.yaml"))
     return _train(config, folder, console, started(config.device))
 
 

@@ -22,32 +22,6 @@ if TYPE_CHECKING:
     from imm_rl.cli.lm_config import LMConfig
 
 METHODS = ("none", "noising", "batch", "sampled")
-LAMBDAS: Mapping[str, Mapping[str, Mapping[str, str]]] = MappingProxyType(
-    {
-        "laptop": {
-            "lstm": {"noising": "0.5", "batch": "0.5", "sampled": "0.5", "serialized": "0.5"},
-            "transformer": {
-                "noising": "0.5",
-                "batch": "1",
-                "sampled": "1",
-                "serialized": "1",
-            },
-        },
-        "paper": {
-            "lstm": {"noising": "0.1", "batch": "0.1", "sampled": "0.1", "serialized": "0.1"},
-        },
-        "gpu": {
-            "transformer": {
-                "noising": "0.1",
-                "batch": "0.1",
-                "sampled": "0.1",
-                "serialized": "0.1",
-            },
-        },
-    }
-)
-"""λ by preset, model and method. `laptop`: chosen as `language_report.CHOICE` says; the others are untried
-but for `paper`'s, the authors'."""
 
 OWN_KEYS = ("corpus", "method", "lambda", "seeds", "preset", "device", "logdir")
 """Keys of `imm-rl lm train` that a table's configuration file may not have."""
@@ -111,7 +85,9 @@ def run(job: Job) -> Sequence[Path]:
     write_text(files[0], report.to_text(rows))
     report.picture(files[1], rows, bigram=name == "table-bigram")
     about = f"`{_command(job)}`. {corpus.about()}; fingerprint {corpus.fingerprint()}."
-    note = report.note(rows, about, configs[0].settings, bigram=name == "table-bigram")
+    note = report.note(
+        rows, about, configs[0].settings, configs[0].preset, bigram=name == "table-bigram"
+    )
     write_text(files[2], note)
     if not job.args.quiet:
         print(note)
@@ -133,13 +109,11 @@ def _configs(job: Job) -> list[LMConfig]:
     from imm_rl.cli import values
     from imm_rl.cli.lm_config import counting, resolve
     from imm_rl.formats import read_yaml
-    from imm_rl.language.lm_presets import preset_values
     from imm_rl.language.lm_settings import checked_method
 
     args = job.args
     values.count("--jobs", args.jobs)
     file = {} if args.config is None else read_yaml(args.config)
-    model = preset_values(args.preset, file.get("model"))["model"]
     refused = [key for key in OWN_KEYS if key in file]
     if refused:
         raise InvalidInputError(
@@ -153,8 +127,6 @@ def _configs(job: Job) -> list[LMConfig]:
     for seed in values.seeds("--seeds", args.seeds):
         for method in methods:
             given = {"corpus": args.corpus, "method": method, "seeds": [seed], "device": job.device}
-            if method != "none":
-                given["lambda"] = LAMBDAS[args.preset][model][method]
             kept = counting(method, file)
             found.append(resolve({**given, "preset": args.preset}, kept, source=args.config or ""))
     return found
@@ -168,7 +140,7 @@ def _place(out: Path, config: LMConfig) -> Any:
 
 FAMILY = Family(
     experiments={
-        "table-1": "perplexity of an LSTM by method: none, noising, IMM",
+        "table-1": "perplexity of a language model by method: none, noising, IMM",
         "table-bigram": "the same models' induced bigrams against the Kneser-Ney bigram",
     },
     options={"table-1": OPTIONS, "table-bigram": OPTIONS},

@@ -56,6 +56,12 @@ TRAIN = [
         "--corpus text --order 4",
         "the validation text has 3 words, and order 4 needs at least as many",
     ),
+    (
+        "--corpus text --model transformer --hidden-size 8 --epochs 3 --warmup 3",
+        "warmup must be less than the updates of the training, 3 (3 epochs of 1); received 3. Take",
+    ),
+    ("--corpus text --preset gpu", "warmup must be less than the updates of the training, 40 "),
+    ("--corpus text --warmup 200 --dry-run", "warmup must be less than the updates"),
     ("--method bach", "unknown method 'bach'. Did you mean 'batch'?"),
     ("--lambda paper", "lambda 'paper' is the rule of the paper's agents"),
     ("--start epoch:40", "start must come before the end, epoch:"),

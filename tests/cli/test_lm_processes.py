@@ -143,7 +143,7 @@ def test_a_run_of_two_processes_stopped_and_killed_ends_as_one_left_alone(
         2,
         f"imm-rl lm train: error: {folder / 'checkpoints' / 'latest.npz'} is a checkpoint of a training "
         "in 2 processes, and 1 was started: each has streams and random numbers of its own. Go on with: "
-        "torchrun --nproc-per-node 2 -m imm_rl.cli lm train --resume\n",
+        f"torchrun --nproc-per-node 2 -m imm_rl.cli lm train --resume {folder}\n",
     )
     resumed = torchrun("-m", "imm_rl.cli", *resume)
     assert (resumed.returncode, spoken(resumed)) == (0, [])

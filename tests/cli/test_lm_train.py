@@ -15,7 +15,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from imm_rl.language.arpa import read_arpa
 from imm_rl.language.corpus import load_corpus
 from imm_rl.language.lm_checkpoint import load_model
-from imm_rl.language.lm_presets import DEFAULT_LAMBDA
+from imm_rl.language.lm_presets import LAMBDAS
 from imm_rl.language.lm_settings import LMSettings
 from imm_rl.language.lm_worth import worth
 from imm_rl.language.ngram import KneserNey
@@ -87,7 +87,7 @@ def test_train_leaves_a_whole_run_folder(train: Command, text: Path, tmp_path: P
     assert (outcome.code, outcome.err) == (0, "")
     lines = outcome.out.splitlines()
     assert lines[0] == lines[-1] == f"run folder: {folder}"
-    weight = DEFAULT_LAMBDA["laptop"]["lstm"]
+    weight = LAMBDAS["laptop"]["lstm"]["batch"]
     told = f"training: method batch, λ {weight}, seed 3, device cpu, preset laptop"
     assert told in lines
     assert "tied false" in outcome.out
@@ -120,7 +120,7 @@ def test_train_keeps_the_ngram_model_and_the_best_model(
     model, vocabulary, about = load_model(folder / "model.npz")
     assert vocabulary == corpus.vocabulary
     assert (about["seed"], about["method"], about["lambda"]) == (
-        *(3, "batch", DEFAULT_LAMBDA["laptop"]["lstm"]),
+        *(3, "batch", LAMBDAS["laptop"]["lstm"]["batch"]),
     )
     summary = json.loads((folder / "summary.json").read_text())
     measured = worth(model, corpus, ngram, settings=LMSettings(**about["settings"]))

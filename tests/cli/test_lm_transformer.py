@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -81,3 +84,20 @@ def test_what_a_model_cannot_use_is_refused(
     assert outcome.code == 2
     assert message in outcome.err
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.slow  # PyTorch's compiler takes seconds to find that there is none
+def test_a_model_that_cannot_be_compiled_is_one_line(text: str, tmp_path: Path) -> None:
+    words = ["--corpus", text, "--model", "transformer", *SMALL, "--logdir", str(tmp_path / "runs")]
+    cache = {"TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "cache"), "CXX": str(tmp_path / "none")}
+    done = subprocess.run(
+        [sys.executable, "-m", "imm_rl.cli", "lm", "train", *words, "--compile", "true"],
+        env={**os.environ, **cache},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("imm-rl lm train: error: the model cannot be compiled here: ")
+    assert "without --compile" in line

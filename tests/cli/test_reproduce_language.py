@@ -18,6 +18,7 @@ import pytest
 
 from imm_rl.cli import language_report as report
 from imm_rl.cli.language_trainings import held
+from imm_rl.language.lm_presets import PRESETS
 from imm_rl.language.lm_settings import LMSettings
 from imm_rl.runs import RunFolder
 
@@ -130,6 +131,9 @@ def test_table_1_refuses(more: list[str], message: str, imm_rl_command: Callable
         ("device: cuda", "sets device, which the table sets itself"),
         ("epoch: 3", "Did you mean 'epochs'?"),
         ("epochs: many", "epochs must be"),
+        ("model: transfomer", "unknown model 'transfomer'. Did you mean 'transformer'?"),
+        ("model: [lstm]", "unknown model ['lstm']"),
+        ("warmup: 1000", "warmup must be less than the updates of the training"),
     ],
 )
 def test_table_1_refuses_a_config(
@@ -233,10 +237,19 @@ def test_a_run_that_diverged_is_told_and_drawn() -> None:
         report.Row("batch", "0.5", 0, summary_of(None, [None, None, None])),
         report.Row("batch", "0.5", 1, summary_of(7.0, [9.0, 8.0, 7.0])),
     ]
-    note = report.note(rows, "", LMSettings(), bigram=False)
+    note = report.note(rows, "", LMSettings(), "laptop", bigram=False)
     assert "| none |  | 8.250 [5.073, 11.43] |" in note
     assert "- IMM, in-batch − none: - (by seed: +nan, -1.50)" in note
     assert "| IMM, in-batch | 0.5 | - | - | 0, 1 |" in note
     assert report.to_text(rows).splitlines()[3] == "batch,0.5,0,,,,1,100"
     report.picture(Path("drawn.png"), rows, bigram=False)
     assert Path("drawn.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_note_says_where_the_weights_of_its_preset_come_from(preset: str) -> None:
+    rows = [report.Row("batch", "0.5", 0, summary_of(8.0, [10.0, 9.0, 8.0]))]
+    for model in PRESETS[preset]:
+        note = report.note(rows, "", LMSettings.preset(preset, model=model), preset, bigram=False)
+        assert ("laptop preset were chosen on pydoc" in note) == (preset == "laptop")
+        assert report.CHOICE[preset][model] in note

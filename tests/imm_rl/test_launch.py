@@ -24,7 +24,7 @@ def test_a_process_started_alone_is_the_only_one(monkeypatch: pytest.MonkeyPatch
     be(monkeypatch, WORLD_SIZE=4, RANK=2)  # machines, as some clusters say, and no launcher
     assert (launch.launched(), launch.rank(), launch.local_rank()) == (1, 0, 0)
     assert launch.start_words() == ["imm-rl"]
-    assert launch.first_to_fail()
+    assert launch.claim_the_word()
 
 
 def test_launched_processes_know_their_place(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -43,11 +43,11 @@ def test_the_first_that_fails_speaks(monkeypatch: pytest.MonkeyPatch) -> None:
     store = TCPStore("127.0.0.1", 0, is_master=True, timeout=timedelta(seconds=20))
     be(monkeypatch, WORLD_SIZE=2, RANK=1, LOCAL_RANK=1, MASTER_PORT=store.port)
     monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
-    assert launch.first_to_fail()
+    assert launch.claim_the_word()
     be(monkeypatch, RANK=0, LOCAL_RANK=0)
-    assert not launch.first_to_fail()
+    assert not launch.claim_the_word()
     monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")  # torchrun's next attempt
-    assert launch.first_to_fail()
+    assert launch.claim_the_word()
 
 
 @pytest.mark.parametrize("rank", [0, 1])
@@ -58,4 +58,4 @@ def test_without_a_store_the_first_process_speaks(
     be(monkeypatch, WORLD_SIZE=2, RANK=rank, LOCAL_RANK=rank)
     monkeypatch.delenv("MASTER_ADDR", raising=False)
     assert "MASTER_ADDR" not in os.environ
-    assert launch.first_to_fail() == (rank == 0)
+    assert launch.claim_the_word() == (rank == 0)

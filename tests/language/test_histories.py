@@ -6,13 +6,19 @@ import torch
 from scipy.stats import chisquare
 
 from imm_rl.errors import InvalidInputError
-from imm_rl.language.histories import Contexts
+from imm_rl.language.histories import Contexts, windows
 
 TOKENS = torch.from_numpy(np.random.default_rng(0).integers(4, size=60))
 
 
 def seeded(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
+
+
+def draw(
+    contexts: Contexts, ids: torch.Tensor, k: int, length: int, generator: torch.Generator
+) -> torch.Tensor:
+    return windows(contexts.tokens, contexts.ends(ids, k, generator), length)
 
 
 @pytest.mark.parametrize("order", [2, 3])
@@ -36,22 +42,22 @@ def test_drawn_histories_are_windows_of_the_ring_that_end_in_their_context(order
     contexts = Contexts.of(TOKENS, order)
     ids = torch.arange(len(contexts.words)).repeat(3)
 
-    drawn = contexts.draw(ids, 40, 7, seeded(1))
+    drawn = draw(contexts, ids, 40, 7, seeded(1))
 
     assert drawn.shape == (len(ids), 40, 7)
     expected = contexts.words[ids].unsqueeze(1).expand(-1, 40, -1)
     assert torch.equal(drawn[:, :, 8 - order :], expected)
     ring = torch.cat([TOKENS[-6:], TOKENS]).unfold(0, 7, 1)
-    windows = {tuple(window) for window in ring.tolist()}
+    whole = {tuple(window) for window in ring.tolist()}
     found = {tuple(history) for history in drawn.flatten(0, 1).tolist()}
-    assert found == windows  # so many draws: all of them, those across the end included
+    assert found == whole  # so many draws: all of them, those across the end included
 
 
 def test_draws_take_each_history_of_a_context_equally_often() -> None:
     tokens = torch.tensor([0, 1, 0, 2, 0, 3, 0, 4, 0, 5, 0, 0])
     contexts = Contexts.of(tokens, 2)
 
-    drawn = contexts.draw(torch.tensor([0]), 7000, 2, seeded(2))
+    drawn = draw(contexts, torch.tensor([0]), 7000, 2, seeded(2))
 
     # Before a 0 stands: the ring's last 0, then 1, 2, 3, 4, 5 and 0; two of the seven are 0.
     counts = torch.bincount(drawn[0, :, 0], minlength=6).tolist()
@@ -61,13 +67,14 @@ def test_draws_take_each_history_of_a_context_equally_often() -> None:
 def test_draws_repeat_with_their_seed_and_change_with_it() -> None:
     contexts = Contexts.of(TOKENS, 2)
     ids = torch.arange(4)
-    first, again, other = (contexts.draw(ids, 5, 3, seeded(seed)) for seed in (3, 3, 4))
+    first, again, other = (draw(contexts, ids, 5, 3, seeded(seed)) for seed in (3, 3, 4))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
 
 
 def test_histories_longer_than_the_text_go_round_it() -> None:
-    drawn = Contexts.of(torch.tensor([0, 1, 2]), 2).draw(torch.tensor([1]), 1, 7, seeded(0))
+    contexts = Contexts.of(torch.tensor([0, 1, 2]), 2)
+    drawn = draw(contexts, torch.tensor([1]), 1, 7, seeded(0))
     assert drawn.tolist() == [[[1, 2, 0, 1, 2, 0, 1]]]
 
 

@@ -193,6 +193,43 @@ def test_a_checkpoint_of_another_text_is_refused(
         load_checkpoint(trainer("batch", "0.5", corpus=changed), checkpoint)
 
 
+def test_a_checkpoint_from_before_new_settings_is_taken_up(
+    trainer: Trainers, checkpoint: Path
+) -> None:
+    made, state = read_identity(checkpoint, "it")
+    del state["identity"]
+    new = ("model", "heads", "memory", "warmup", "annealing", "precision", "compile")
+    for name in new:
+        del made["settings"][name]
+    write_state(checkpoint, made, state)
+    one = trainer("batch", "0.5")
+    load_checkpoint(one, checkpoint)
+    assert one.updates == 12
+    message = "settings was {'annealing': 'plateau'} and is {'annealing': 'linear'}"
+    with pytest.raises(InvalidInputError, match=message):
+        load_checkpoint(trainer("batch", "0.5", annealing="linear"), checkpoint)
+
+
+@pytest.mark.parametrize("below", ["", "seed_3"])
+def test_a_checkpoint_of_more_processes_names_its_run(
+    trainer: Trainers, checkpoint: Path, tmp_path: Path, below: str
+) -> None:
+    made, state = read_identity(checkpoint, "it")
+    del state["identity"]
+    run = tmp_path / "a run"
+    other = run / below / "checkpoints" / "latest.npz"
+    other.parent.mkdir(parents=True)
+    for name in ("config.yaml", "versions.json"):
+        (run / name).write_text("{}")
+    for path, named in ((other, f"'{run}'"), (checkpoint, "RUN")):
+        write_state(path, {**made, "processes": 2}, state)
+        with pytest.raises(InvalidInputError) as refused:
+            load_checkpoint(trainer("batch", "0.5"), path)
+        assert str(refused.value).endswith(
+            f"torchrun --nproc-per-node 2 -m imm_rl.cli lm train --resume {named}"
+        )
+
+
 def test_damaged_checkpoints_are_refused_with_their_name(
     trainer: Trainers, checkpoint: Path
 ) -> None:
@@ -260,6 +297,28 @@ def test_a_model_comes_back_in_its_best_state(
         "valid_perplexity": one.best.perplexity,
     }
     assert LMSettings(**about["settings"]) == one.settings
+
+
+def test_a_model_that_was_compiled_in_training_is_loaded_plain(
+    trainer: Trainers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled: list[Any] = []
+
+    def compile_(function: Any, **options: Any) -> Any:
+        compiled.append(function)
+        return function
+
+    monkeypatch.setattr(torch, "compile", compile_)  # the real one takes seconds
+    one = trainer("batch", model="transformer", heads=2, compile=True)
+    assert len(compiled) == 1
+    save_model(one, tmp_path / "model.npz")
+
+    model, _, about = load_model(tmp_path / "model.npz")
+
+    assert len(compiled) == 1
+    assert about["settings"]["compile"] is True
+    words = torch.zeros(1, 3, dtype=torch.int64)
+    assert model.encode(words, model.start(1))[0].shape == (1, 3, 8)
 
 
 def test_other_files_are_no_models(trainer: Trainers, checkpoint: Path, tmp_path: Path) -> None:

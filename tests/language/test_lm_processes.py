@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 from pathlib import Path
 
@@ -59,6 +60,40 @@ def test_processes_train_as_one_by_every_method(tmp_path: Path, count: int) -> N
     alone = trained(tmp_path, 1)[0]
     assert {name.split("/")[0] for name in alone} == set(CASES)
     check_equal(alone, trained(tmp_path, count))
+
+
+# --- meeting ------------------------------------------------------------------------------------
+
+MEETS = """
+import os, sys
+from datetime import timedelta
+from imm_rl.errors import RunFailedError
+from imm_rl.language import processes
+if os.environ["RANK"] == "1":
+    sys.exit(3)
+processes.MEETING = timedelta(seconds=1)
+try:
+    processes.started("cpu")
+except RunFailedError as error:
+    print(error)
+"""
+
+
+def test_a_process_that_failed_before_the_meeting_is_not_waited_for() -> None:
+    (met, failed) = ended(start(["-c", MEETS], 2), 60)
+    assert (met[0], failed[0]) == (0, 3)
+    assert met[1].startswith(
+        "2 processes were started, and not all came together within 1 seconds: "
+    )
+
+
+def test_processes_that_a_test_starts_are_told_of_a_port_that_listens() -> None:
+    look = "import os; print(os.environ['MASTER_ADDR'], os.environ['MASTER_PORT'])"
+    started = start(["-c", look], 2)
+    host, port = f"127.0.0.1 {started.store.port}".split()
+    with socket.create_connection((host, int(port)), timeout=10):
+        pass
+    assert [out for _, out, _ in ended(started, 60)] == [f"{host} {port}\n"] * 2
 
 
 # --- shares -------------------------------------------------------------------------------------

@@ -69,7 +69,6 @@ def test_presets_are_the_defaults_and_the_authors_settings() -> None:
     assert (paper.batch_size, paper.unroll, paper.update_words) == (20, 35, 700)
     assert (paper.k, paper.every, paper.between) == (10, 5, "noising")
     assert paper.start_rule() == ("ppl", 90.0)
-    assert set(lm_presets.DEFAULT_LAMBDA) == set(lm_presets.PRESETS)
     with pytest.raises(InvalidInputError, match="unknown preset 'papr'. Did you mean 'paper'?"):
         LMSettings.preset("papr")
 
@@ -84,6 +83,53 @@ def test_presets_are_of_a_model() -> None:
         LMSettings.preset("paper", model="transformer")
     with pytest.raises(InvalidInputError, match="Did you mean 'transformer'?"):
         LMSettings.preset("laptop", model="tranformer")
+
+
+def test_every_preset_has_a_weight_for_every_method() -> None:
+    for name, models in lm_presets.PRESETS.items():
+        assert lm_presets.LAMBDAS[name].keys() == models.keys()
+        for model in models:
+            methods = {*lm_presets.LAMBDAS[name][model], "none"}
+            assert methods == set(lm_settings.METHODS)
+            assert lm_presets.default_lambda(name, model, "none") == "0"
+    assert lm_presets.default_lambda("paper", "lstm", "batch") == "0.1"
+    assert "0.1 for gpu transformer" in lm_presets.told_lambdas()
+
+
+@pytest.mark.parametrize("model", ["transfomer", ["lstm"]])
+def test_presets_know_their_models(model: Any) -> None:
+    with pytest.raises(InvalidInputError, match="unknown model"):
+        lm_presets.preset_values("laptop", model)
+
+
+@pytest.mark.parametrize(
+    ("preset", "model", "other", "expected"),
+    [
+        ("paper", "lstm", "adam", 0.002),
+        ("laptop", "transformer", "sgd", 20.0),
+        ("gpu", "transformer", "sgd", 20.0),
+    ],
+)
+def test_step_sizes_of_a_preset_are_for_its_own_optimizer(
+    preset: str, model: str, other: str, expected: float
+) -> None:
+    changed = LMSettings.preset(preset, model=model, optimizer=other)
+    assert (changed.learning_rate, changed.start_learning_rate) == (expected, None)
+    own = LMSettings.preset(preset, model=model)
+    again = LMSettings.preset(preset, model=model, optimizer=own.optimizer)
+    assert again == own
+    assert own.learning_rate == lm_presets.PRESETS[preset][model]["learning_rate"]
+    chosen = LMSettings.preset(preset, model=model, optimizer=other, start_learning_rate=3.0)
+    assert chosen.start_learning_rate == 3.0
+
+
+def test_a_warm_up_must_end_before_the_training() -> None:
+    LMSettings(epochs=2, warmup=19).check_length(10)
+    message = (
+        r"warmup must be less than the updates of the training, 20 \(2 epochs of 10\); received 20"
+    )
+    with pytest.raises(InvalidInputError, match=message):
+        LMSettings(epochs=2, warmup=20).check_length(10)
 
 
 def test_the_optimizer_is_the_model_s_where_nobody_says() -> None:

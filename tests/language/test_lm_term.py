@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from imm_rl.language.corpus import Corpus
-from imm_rl.language.histories import Contexts
+from imm_rl.language.histories import Contexts, windows
 from imm_rl.language.language_model import LanguageModel, build
 from imm_rl.language.lm_settings import LMSettings
 from imm_rl.language.lm_term import Grouped, MatchingTerm
@@ -126,7 +126,8 @@ def test_drawn_equals_a_slow_loop_over_the_same_histories(made: Making, order: i
     term = one.term.drawn(one.model, ids)
 
     again = torch.Generator().manual_seed(7)
-    histories = one.contexts.draw(torch.tensor([0, 2, 5]), 3, 4, again)
+    ends = one.contexts.ends(torch.tensor([0, 2, 5]), 3, again)
+    histories = windows(one.contexts.tokens, ends, 4)
     loss = torch.zeros((), dtype=torch.float64)
     for row, (context, size) in enumerate([(0, 1), (2, 3), (5, 1)]):
         induced = one.model.after(histories[row]).exp().mean(0)
@@ -158,7 +159,9 @@ def test_serialized_sees_one_model_under_dropout(made: Making) -> None:
     found = one.gradients()
 
     # A history at a time under the masks of the same seed, in one graph.
-    histories = one.contexts.draw(torch.tensor([0, 2, 5]), 3, 4, torch.Generator().manual_seed(7))
+    again = torch.Generator().manual_seed(7)
+    ends = one.contexts.ends(torch.tensor([0, 2, 5]), 3, again)
+    histories = windows(one.contexts.tokens, ends, 4)
     torch.manual_seed(11)
     parts = [one.model.after(histories[:, j : j + 1]) for j in range(3)]
     induced = torch.cat(parts, 1).exp().mean(1)

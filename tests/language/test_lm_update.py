@@ -206,8 +206,19 @@ def test_means_of_an_epoch_are_hand_values() -> None:
             "imm/kl": 0.2,
             "imm/agreement": 0.4,
             "imm/loss": 2.5,
-            "imm/lambda": 0.5,
+            "imm/lambda": 0.25,
         }
     )
     assert EpochSums().means() == {}
     assert EpochSums(words=1, loss=701.0).means() == {"train/perplexity": math.inf}
+
+
+@pytest.mark.parametrize("between", ["batch", "none"])
+def test_the_mean_weight_of_an_epoch_is_the_schedule_s(
+    case: Callable[..., Case], between: str
+) -> None:
+    one = case("sampled", "linear:2->0@0.5", every=2, between=between)
+    for update in range(4):  # 2, 1, 0 and 0, whether or not there is a term
+        one.add(update, progress=update / 4)
+    assert one.updates.sums.terms == (2 if between == "batch" else 1)
+    assert one.updates.sums.means()["imm/lambda"] == pytest.approx(0.75)
