@@ -6,9 +6,14 @@ speaks.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
+import sys
 from datetime import timedelta
+
+joined = False
+"""Whether this process has met others; `language.processes` says so."""
 
 CONNECT_SECONDS = 10.0
 """How long a process that failed waits for the launcher to say whether it is the first."""
@@ -66,6 +71,23 @@ def claim_the_word() -> bool:
         attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
         return int(store.add(f"imm-rl/failed/{attempt}", 1)) == 1
     return rank() == 0
+
+
+def end_at_once(code: int) -> None:
+    """Lets this process end with a code as soon as Python is done, without PyTorch's own clean-up.
+
+    Threads by which processes talked may outlive their group, and C++ then aborts the process
+    ("terminate called without an active exception"): now and then a training that came to its end would
+    be reported as one that failed. Everything of ours is written and closed by then.
+    """
+
+    def leave() -> None:
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):  # closed, or nobody reads it
+                stream.flush()
+        os._exit(code)
+
+    atexit.register(leave)
 
 
 def _number(name: str, default: int) -> int:

@@ -169,6 +169,7 @@ def started(device: str) -> Processes:
         ) from None
     with _meeting(count):
         state = PartialState(cpu=on_cpu, timeout=MEETING)
+    launch.joined = True
     if state.num_processes != count:
         raise InvalidInputError(
             f"{count} processes were started, and Accelerate finds {state.num_processes}. "

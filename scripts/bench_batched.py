@@ -134,7 +134,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--seeds", default="256,1024,4096", help="trainings at once, with commas")
+    parser.add_argument(
+        "--seeds", default="256,1024,4096", help="trainings at once (default: 256,1024,4096)"
+    )
     parser.add_argument("--env", default="grid")
     parser.add_argument("--methods", default=",".join(METHODS))
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -146,6 +148,11 @@ def main() -> None:
     if args.child:
         child(args)
         return
+    device_limits.checked_device(parser, args.device)
+    try:
+        counts = [int(count) for count in args.seeds.split(",")]
+    except ValueError:
+        parser.error(f"--seeds must be whole numbers with commas; received {args.seeds!r}")
     args.paths = args.paths or ("host" if args.device == "cpu" else "device")
     best = device_limits.limits(args.device)
     print(f"{args.env}, {args.device}, {torch.get_num_threads()} threads; {best.text()}\n")
@@ -154,8 +161,8 @@ def main() -> None:
         "| share of float32 FLOP/s | of bandwidth |"
     )
     print("|---|---|---|---|---|---|---|---|---|")
-    for seeds in args.seeds.split(","):
-        print("\n".join(table(args, int(seeds), best)), flush=True)
+    for seeds in counts:
+        print("\n".join(table(args, seeds, best)), flush=True)
         gc.collect()
 
 

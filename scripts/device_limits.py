@@ -17,6 +17,9 @@ from typing import NamedTuple
 
 import torch
 
+from imm_rl.device import torch_device
+from imm_rl.errors import InvalidInputError
+
 
 class Limits(NamedTuple):
     """Of one device.
@@ -116,6 +119,14 @@ def start_peak(device: torch.device) -> int:
     return 1024 * status("VmRSS")
 
 
+def checked_device(parser: argparse.ArgumentParser, name: str) -> torch.device:
+    """The device that a script was asked for; ends with one line where there is none."""
+    try:
+        return torch_device(name)
+    except InvalidInputError as error:
+        parser.error(str(error))
+
+
 def status(name: str) -> int:
     """A number of /proc/self/status, in KiB."""
     with open("/proc/self/status") as file:
@@ -124,7 +135,8 @@ def status(name: str) -> int:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--device", default="cpu", help="auto, cpu (default) or cuda")
+    parser.add_argument("--rounds", type=int, default=7, help="of a measurement (default: 7)")
     args = parser.parse_args()
-    print(limits(args.device, rounds=args.rounds).text(), f"({torch.get_num_threads()} threads)")
+    chosen = checked_device(parser, args.device)
+    print(limits(chosen, rounds=args.rounds).text(), f"({torch.get_num_threads()} threads)")

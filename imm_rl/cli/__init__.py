@@ -54,7 +54,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     Args:
         argv: The words after `imm-rl`; default: those of this process.
     """
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    code = _carried_out(list(sys.argv[1:] if argv is None else argv))
+    if launch.joined:
+        launch.end_at_once(code)
+    return code
+
+
+def _carried_out(arguments: list[str]) -> int:
+    """The exit code of a command line, with what there is to say said."""
     command = _command(arguments)
     name = f"imm-rl {command}".strip()
     _make_streams_safe()

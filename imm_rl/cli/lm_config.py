@@ -150,7 +150,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help=f"{', '.join(PRESETS)} (default: laptop); each has settings of its own for each model",
     )
-    group = parser.add_argument_group("settings of model and training")
+    group = parser.add_argument_group(
+        "settings of model and training",
+        "Defaults are the laptop LSTM's; --model transformer --print-config shows a transformer's.",
+    )
     for field in dataclasses.fields(LMSettings):
         told = str(field.metadata["help"])
         told, _, default = told.partition("; default: ")

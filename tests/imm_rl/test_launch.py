@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import textwrap
 from datetime import timedelta
 
 import pytest
@@ -59,3 +62,19 @@ def test_without_a_store_the_first_process_speaks(
     monkeypatch.delenv("MASTER_ADDR", raising=False)
     assert "MASTER_ADDR" not in os.environ
     assert launch.claim_the_word() == (rank == 0)
+
+
+def test_a_process_that_met_others_ends_with_its_code_whatever_its_threads_do() -> None:
+    """A stand-in for gloo's threads: something that aborts the process at its very end."""
+    program = textwrap.dedent(
+        """
+        import atexit, os, sys
+        from imm_rl import launch
+        atexit.register(os.abort)  # called last: what was registered later comes before
+        print("told")
+        launch.end_at_once(3)
+        sys.exit(3)
+        """
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (3, "told\n")
