@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from imm_rl.cli import values
+from imm_rl.cli.setting_options import add_fields
 from imm_rl.errors import InvalidInputError, unknown_name
 from imm_rl.language.lm_presets import DEFAULT_LAMBDA, PRESETS, preset_values
 from imm_rl.language.lm_settings import (
@@ -44,7 +45,6 @@ FAST: dict[str, Any] = {"max_vocab": 500, "hidden_size": 64, "epochs": 4}
 """What `--fast` sets: enough to see that everything works."""
 
 SETTINGS = tuple(field.name for field in dataclasses.fields(LMSettings))
-_METAVARS = {"int": "N", "float": "X", "bool": "true|false", "str": "NAME"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,16 +140,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help=f"{', '.join(PRESETS)} (default: laptop); each has settings of its own for each model",
     )
-    group = parser.add_argument_group("settings of model and training")
-    for field in dataclasses.fields(LMSettings):
-        told = str(field.metadata["help"])
-        told, _, default = told.partition("; default: ")
-        default = default or str(field.default).lower()
-        group.add_argument(
-            f"--{field.name.replace('_', '-')}",
-            metavar=_METAVARS[str(field.type).partition(" ")[0]],
-            help=f"{told} (default: {default})".replace("%", "%%"),
-        )
+    add_fields(parser.add_argument_group("settings of model and training"), LMSettings)
 
 
 def resolve(
