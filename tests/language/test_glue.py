@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from pathlib import Path
 
@@ -22,7 +23,7 @@ def written(folder: Path, name: str, text: str | bytes, part: str = "train") -> 
         (place / f"{other}.tsv").write_text(
             {
                 "CoLA": "s\t1\t\tA good one.\ns\t0\t*\tA one good.\n",
-                "MRPC": f"{MRPC}1\t1\t2\tA.\tB.\n0\t1\t3\tA.\tC.\n",
+                "MRPC": f"{MRPC}1\t51\t52\tA.\tB.\n0\t51\t53\tA.\tC.\n",
                 "RTE": f"{RTE}0\tA.\tB.\tentailment\n1\tA.\tC.\tnot_entailment\n",
                 "QNLI": "index\tquestion\tsentence\tlabel\n0\tA?\tB.\tentailment\n",
             }[name]
@@ -70,10 +71,35 @@ def test_load_task_reads_golden_lines(
     assert len(data.dev) >= 1
 
 
-def test_load_task_takes_the_paraphrase_corpus_own_name(tmp_path: Path) -> None:
-    path = written(tmp_path, "MRPC", f"{MRPC}1\t1\t2\tA.\tB.\n0\t1\t3\tA.\tC.\n")
+TRAIN = f"{MRPC}1\t1\t2\tA.\tB.\n0\t51\t53\tA.\tC.\n0\t1\t3\tA.\tD.\n1\t53\t51\tC.\tA.\n"
+
+
+def test_load_task_takes_the_paraphrase_corpus_less_the_development_examples(
+    tmp_path: Path,
+) -> None:
+    """GLUE makes both parts of it; dev.tsv has the pairs 51 52 and 51 53, in this order."""
+    path = written(tmp_path, "MRPC", TRAIN)
     path.rename(path.parent / "msr_paraphrase_train.txt")
-    assert len(load_task("mrpc", tmp_path).train) == 2
+    data = load_task("mrpc", tmp_path)
+    assert data.train == [
+        Example(("A.", "B."), 1),
+        Example(("A.", "D."), 0),
+        Example(("C.", "A."), 1),
+    ]
+    assert len(data.dev) == 2
+    assert data.note == (
+        "1 examples of msr_paraphrase_train.txt that are in dev.tsv were left out of the training "
+        "examples of mrpc"
+    )
+
+
+def test_load_task_refuses_training_examples_that_are_scored(tmp_path: Path) -> None:
+    path = written(tmp_path, "MRPC", TRAIN)
+    with pytest.raises(
+        InvalidInputError, match="share 1 examples, such as that of the ids 51 and"
+    ) as e:
+        load_task("mrpc", tmp_path)
+    assert str(path) in str(e.value)
 
 
 @pytest.mark.parametrize(
@@ -81,6 +107,7 @@ def test_load_task_takes_the_paraphrase_corpus_own_name(tmp_path: Path) -> None:
     [
         ("RTE", "", "train.tsv is empty"),
         ("RTE", RTE, "train.tsv has no examples"),
+        ("MRPC", MRPC.replace("#2 ID", "2 ID"), "line 1: the header has no column '#2 ID'"),
         ("RTE", "index\tsentence1\tlabel\n", "line 1: the header has no column 'sentence2'"),
         ("RTE", f"{RTE}0\tA.\tB.\tentailed\n", "line 2: the label must be entailment or not_ent"),
         (
@@ -133,6 +160,23 @@ def test_load_task_without_a_hub_fails_soon_and_names_the_folder(
         load_task("rte")
     assert time.perf_counter() - began < 15.0
     assert not constants.HF_HUB_OFFLINE
+
+
+def test_load_task_offline_asks_nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The trainings of a table, in other processes, take what the command has downloaded."""
+    import datasets
+    from huggingface_hub import constants
+
+    with socket.create_server(("127.0.0.1", 0)) as hub:
+        hub.setblocking(False)
+        place = f"http://127.0.0.1:{hub.getsockname()[1]}"
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", place)
+        monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path))
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+        with pytest.raises(InvalidInputError, match="was not downloaded before"):
+            load_task("rte", offline=True)
+        with pytest.raises(BlockingIOError):
+            hub.accept()
 
 
 def test_fingerprint_changes_with_a_label(tmp_path: Path) -> None:
