@@ -107,9 +107,8 @@ def trained(config: BertConfig, path: Path, command: str, threads: int, quiet: b
         return False
     if threads:
         torch.set_num_threads(threads)
-    data = load_task(
-        config.task, config.glue, offline=True
-    )  # who made the configuration has read it
+    # Whoever made the configuration has read the task before.
+    data = load_task(config.task, config.glue, cached=True)
     if data.fingerprint() != config.data_fingerprint:
         raise InvalidInputError(f"the examples of {config.task} have changed. Start again.")
     files = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import time
 from pathlib import Path
 
@@ -145,8 +144,9 @@ def test_unknown_task_gets_the_nearest() -> None:
         checked_task("qnl")
 
 
+@pytest.mark.parametrize("cached", [False, True])
 def test_load_task_without_a_hub_fails_soon_and_names_the_folder(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cached: bool
 ) -> None:
     import datasets
     from huggingface_hub import constants
@@ -157,26 +157,9 @@ def test_load_task_without_a_hub_fails_soon_and_names_the_folder(
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     began = time.perf_counter()
     with pytest.raises(InvalidInputError, match="--glue FOLDER with GLUE's TSV files, RTE/train"):
-        load_task("rte")
+        load_task("rte", cached=cached)
     assert time.perf_counter() - began < 15.0
     assert not constants.HF_HUB_OFFLINE
-
-
-def test_load_task_offline_asks_nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The trainings of a table, in other processes, take what the command has downloaded."""
-    import datasets
-    from huggingface_hub import constants
-
-    with socket.create_server(("127.0.0.1", 0)) as hub:
-        hub.setblocking(False)
-        place = f"http://127.0.0.1:{hub.getsockname()[1]}"
-        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", place)
-        monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path))
-        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
-        with pytest.raises(InvalidInputError, match="was not downloaded before"):
-            load_task("rte", offline=True)
-        with pytest.raises(BlockingIOError):
-            hub.accept()
 
 
 def test_fingerprint_changes_with_a_label(tmp_path: Path) -> None:
