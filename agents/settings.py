@@ -13,15 +13,11 @@ from numbers import Integral, Real
 from typing import Any
 
 from imm_rl.errors import InvalidInputError, invalid, unknown_name
+from imm_rl.settings_checks import setting
 
 BASELINES = ("none", "mean", "value")
 CONTEXTS = ("agent", "restricted")
 CONTEXT_WEIGHTS = ("uniform", "certainty", "informed")
-
-
-def setting(default: Any, text: str) -> Any:
-    """A field of a settings class; its text is the command line's help."""
-    return dataclasses.field(default=default, metadata={"help": text})
 
 
 @dataclass(frozen=True, kw_only=True)

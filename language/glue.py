@@ -14,6 +14,7 @@ understanding", ICLR.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -39,6 +40,7 @@ class Task(NamedTuple):
         labels: Label as the TSV files write it -> class.
         header: Whether the TSV files name their columns; if not, `columns` does.
         columns: Columns of files without a header.
+        ids: Columns that tell examples apart, where training and development share a source.
         metric: "matthews", "f1" or "accuracy".
     """
 
@@ -51,6 +53,7 @@ class Task(NamedTuple):
     metric: str
     header: bool = True
     columns: tuple[str, ...] = ()
+    ids: tuple[str, ...] = ()
 
 
 _YES_NO = MappingProxyType({"0": 0, "1": 1})
@@ -77,6 +80,7 @@ TASKS: Mapping[str, Task] = MappingProxyType(
             "Quality",
             _YES_NO,
             "f1",
+            ids=("#1 ID", "#2 ID"),
         ),
         "qnli": Task(
             "qnli",
@@ -117,11 +121,13 @@ class TaskData(NamedTuple):
         task: What they are of.
         train: To train on.
         dev: What results are given on.
+        note: What was done to the examples, a sentence; empty for nothing.
     """
 
     task: Task
     train: Sequence[Example]
     dev: Sequence[Example]
+    note: str = ""
 
     def fingerprint(self) -> str:
         """16 hexadecimal digits that change with any text or label."""
@@ -145,24 +151,26 @@ def checked_task(name: str) -> Task:
     return task
 
 
-def load_task(name: str, folder: str | Path | None = None) -> TaskData:
+def load_task(name: str, folder: str | Path | None = None, *, cached: bool = False) -> TaskData:
     """Reads a task.
 
     Args:
         name: One of `NAMES`.
         folder: Of GLUE's TSV files, with `CoLA/train.tsv` and so on; None: from Hugging Face's hub, or
             what was downloaded from it before.
+        cached: What was downloaded before is tried first, without asking the hub: for a command that has
+            read the task once, in this process or in its parent.
 
     Raises:
         InvalidInputError: There is no such task, a file is missing or wrong, or there is neither hub nor
             download.
     """
-    from imm_rl.language.glue_files import read_part
+    from imm_rl.language.glue_files import read_parts
 
     task = checked_task(name)
     if folder is not None:
-        return TaskData(task, read_part(folder, task, "train"), read_part(folder, task, "dev"))
-    parts = _of_hub(task)
+        return TaskData(task, *read_parts(folder, task))
+    parts = _of_hub(task, cached=cached)
     return TaskData(task, _examples(task, parts["train"]), _examples(task, parts["validation"]))
 
 
@@ -186,20 +194,18 @@ def _examples(task: Task, rows: Any) -> list[Example]:
     ]
 
 
-def _of_hub(task: Task) -> Any:
+def _of_hub(task: Task, *, cached: bool) -> Any:
     """The task's parts by Hugging Face's `datasets`, offline where the hub does not answer."""
-    from imm_rl.language.masked_checkpoint import hub_answers, require
+    from imm_rl.language.hub import revision
+    from imm_rl.language.masked_checkpoint import require
 
     require("datasets")
-    import datasets
-    from huggingface_hub import constants
-
-    answers = hub_answers("dataset", "nyu-mll/glue")
-    before = constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE
-    if not answers:  # it would be tried for half a minute else
-        constants.HF_HUB_OFFLINE = datasets.config.HF_HUB_OFFLINE = True
+    if cached:
+        with contextlib.suppress(Exception):  # datasets has many of its own
+            return _parts(task, offline=True)
+    answers = revision("dataset", "nyu-mll/glue") is not None
     try:
-        return datasets.load_dataset("nyu-mll/glue", task.name)
+        return _parts(task, offline=not answers)
     except Exception as error:  # noqa: BLE001, RUF100  datasets has many of its own
         reason = str(error).strip().split("\n")[0] or type(error).__name__
         why = reason if answers else "Hugging Face's hub cannot be reached"
@@ -207,5 +213,17 @@ def _of_hub(task: Task) -> Any:
             f"GLUE's task {task.name} cannot be loaded: {why}, and it was not downloaded before. Give "
             f"--glue FOLDER with GLUE's TSV files, {task.folder}/train.tsv and {task.folder}/dev.tsv."
         ) from None
+
+
+def _parts(task: Task, *, offline: bool) -> Any:
+    """`load_dataset`; offline it takes what it has, where it would try the hub for half a minute else."""
+    import datasets
+    from huggingface_hub import constants
+
+    before = constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE
+    if offline:
+        constants.HF_HUB_OFFLINE = datasets.config.HF_HUB_OFFLINE = True
+    try:
+        return datasets.load_dataset("nyu-mll/glue", task.name)
     finally:
         constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE = before

@@ -1,46 +1,80 @@
 """The TSV files of GLUE as they are downloaded: one example a line, tabs between, no quoting.
 
     CoLA/train.tsv   no header: source, label, original judgement, sentence
-    MRPC/train.tsv   Quality, #1 ID, #2 ID, #1 String, #2 String (also msr_paraphrase_train.txt)
+    MRPC/train.tsv   Quality, #1 ID, #2 ID, #1 String, #2 String
     QNLI/train.tsv   index, question, sentence, label
     RTE/train.tsv    index, sentence1, sentence2, label
 
 and `dev.tsv` likewise. UTF-8, with or without a byte order mark, lines ended by LF or CRLF.
+
+GLUE makes MRPC's two files of one, `msr_paraphrase_train.txt`, by a list of pairs of ids. That one may
+stand in for `train.tsv`: its pairs that are in `dev.tsv` are left out, which gives GLUE's own `train.tsv`.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 from imm_rl.errors import InvalidInputError
 from imm_rl.language.glue import Example, Task
 
 PARTS = {"train": "training", "dev": "development"}
 OTHER_NAMES = {("mrpc", "train"): "msr_paraphrase_train.txt"}
-"""Files that may stand in for `<part>.tsv`, by task and part."""
+"""Files that may stand in for `<part>.tsv`, by task and part; they hold the other part's examples too."""
 
 
-def read_part(folder: str | Path, task: Task, part: str) -> list[Example]:
-    """Reads one part of a task.
+class _Row(NamedTuple):
+    """An example, and what tells it from others; () where nothing does."""
+
+    example: Example
+    ids: tuple[str, ...]
+
+
+def read_parts(folder: str | Path, task: Task) -> tuple[list[Example], list[Example], str]:
+    """Reads a task: its training and its development examples, and what was done to them.
 
     Args:
         folder: Of all tasks.
         task: Which one.
-        part: "train" or "dev".
 
     Raises:
-        InvalidInputError: A file is missing, not UTF-8, empty or cut off, or a line is wrong; the error
-            says which file and line, and what was found.
+        InvalidInputError: A file is missing, not UTF-8, empty or cut off, or a line is wrong (the error
+            says which file and line, and what was found); or both files have an example.
     """
-    path = _path(Path(folder).expanduser(), task, part)
+    places = {part: _path(Path(folder).expanduser(), task, part) for part in PARTS}
+    train, dev = (_rows(places[part], task) for part in ("train", "dev"))
+    held_out = {row.ids for row in dev} - {()}
+    note = ""
+    shared = [row.ids for row in train if row.ids in held_out]
+    if shared and places["train"].name == OTHER_NAMES.get((task.name, "train")):
+        train = [row for row in train if row.ids not in held_out]
+        note = (
+            f"{len(shared):,} examples of {places['train'].name} that are in dev.tsv were left out of the "
+            f"training examples of {task.name}"
+        )
+    elif shared:
+        raise InvalidInputError(
+            f"{places['train']} and {places['dev']} share {len(shared):,} examples, such as that of the "
+            f"ids {' and '.join(shared[0])}: what is scored must not be trained on. Download them again."
+        )
+    if len({row.example.label for row in train}) < 2:
+        raise InvalidInputError(
+            f"{places['train']}: all examples have one label; there is nothing to learn."
+        )
+    return [row.example for row in train], [row.example for row in dev], note
+
+
+def _rows(path: Path, task: Task) -> list[_Row]:
     lines = _lines(path)
     columns, first = task.columns, 1
     if task.header:
         columns, first = tuple(lines[0].split("\t")), 2
-        missing = [name for name in (*task.texts, task.label) if name not in columns]
+        missing = [name for name in (*task.texts, task.label, *task.ids) if name not in columns]
         if missing:
             raise _wrong(path, 1, f"the header has no column {missing[0]!r}", lines[0])
     where = [columns.index(name) for name in task.texts]
+    telling = [columns.index(name) for name in task.ids]
     label = columns.index(task.label)
     found = []
     for number, line in enumerate(lines[first - 1 :], start=first):
@@ -54,11 +88,10 @@ def read_part(folder: str | Path, task: Task, part: str) -> list[Example]:
         texts = tuple(cells[i].strip() for i in where)
         if not all(texts):
             raise _wrong(path, number, "a sentence is empty", line)
-        found.append(Example(texts, task.labels[cells[label]]))
+        ids = tuple(cells[i].strip() for i in telling)
+        found.append(_Row(Example(texts, task.labels[cells[label]]), ids))
     if not found:
         raise InvalidInputError(f"{path} has no examples.")
-    if part == "train" and len({example.label for example in found}) < 2:
-        raise InvalidInputError(f"{path}: all examples have one label; there is nothing to learn.")
     return found
 
 

@@ -1,29 +1,25 @@
-"""Settings of fine-tuning BERT on a task; each field's `help` is also the command line's."""
+"""Settings of fine-tuning BERT on a task; each field's `help` is also the command line's. Free of torch."""
 
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from imm_rl.errors import invalid
-from imm_rl.language.masked_positions import checked_context
+from imm_rl.errors import unknown_name
+from imm_rl.language.masked_choices import checked_context, checked_lambda
+from imm_rl.settings_checks import real, setting, whole
 
 METHODS: Mapping[str, str] = MappingProxyType(
     {"plain": "fine-tuning", "mlm": "+ MLM", "imm": "+ MLM + IMM"}
 )
 """The three columns of the paper's table, in its order."""
 
+PRECISIONS = ("float32", "bfloat16")
 _MLM = ("mlm_weight", "mlm_probability")
 _IMM = ("imm_lambda", "k", "matched", "context")
-
-
-def setting(default: Any, text: str) -> Any:
-    """A field of the settings; its text is the command line's help."""
-    return dataclasses.field(default=default, metadata={"help": text})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +38,7 @@ class GlueSettings:
     warmup: float = setting(0.1, "share of the updates over which the step size rises")
     weight_decay: float = setting(0.01, "of AdamW")
     max_length: int = setting(128, "word pieces of an example; the rest is cut off")
+    precision: str = setting("float32", "of the network's products: float32, or bfloat16")
     mlm_weight: float = setting(1.0, "weight of the masked-LM loss")
     mlm_probability: float = setting(0.15, "share of word pieces that are masked")
     imm_lambda: str = setting("0.5", "weight of the matching term: a number or a schedule")
@@ -50,20 +47,18 @@ class GlueSettings:
     context: str = setting("left", "what the bigram sees: left, or both")
 
     def __post_init__(self) -> None:
-        from imm_rl.language.masked_loss import checked_lambda
-
         for name, least in (
             *(("epochs", 1), ("batch_size", 1), ("max_length", 8)),
             *(("k", 1), ("matched", 1)),
         ):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise invalid(name, f"be a whole number ≥ {least}", value)
-        _real("learning_rate", self.learning_rate, "be > 0", lambda x: x > 0.0)
-        _real("warmup", self.warmup, "be in [0, 1)", lambda x: 0.0 <= x < 1.0)
-        _real("weight_decay", self.weight_decay, "be ≥ 0", lambda x: x >= 0.0)
-        _real("mlm_weight", self.mlm_weight, "be > 0", lambda x: x > 0.0)
-        _real("mlm_probability", self.mlm_probability, "be in (0, 1)", lambda x: 0.0 < x < 1.0)
+            whole(name, getattr(self, name), least)
+        real("learning_rate", self.learning_rate, "be > 0", lambda x: x > 0.0)
+        real("warmup", self.warmup, "be in [0, 1)", lambda x: 0.0 <= x < 1.0)
+        real("weight_decay", self.weight_decay, "be ≥ 0", lambda x: x >= 0.0)
+        real("mlm_weight", self.mlm_weight, "be > 0", lambda x: x > 0.0)
+        real("mlm_probability", self.mlm_probability, "be in (0, 1)", lambda x: 0.0 < x < 1.0)
+        if self.precision not in PRECISIONS:
+            raise unknown_name("precision", self.precision, PRECISIONS)
         checked_context(self.context)
         object.__setattr__(self, "imm_lambda", checked_lambda(self.imm_lambda).text)
 
@@ -71,9 +66,3 @@ class GlueSettings:
         """Those settings that a method has a use for."""
         useless: tuple[str, ...] = {"plain": (*_MLM, *_IMM), "mlm": _IMM}.get(method, ())
         return {k: v for k, v in dataclasses.asdict(self).items() if k not in useless}
-
-
-def _real(name: str, value: Any, constraint: str, holds: Callable[[float], bool]) -> None:
-    good = not isinstance(value, bool) and isinstance(value, (int, float)) and math.isfinite(value)
-    if not (good and holds(float(value))):
-        raise invalid(name, constraint, value)

@@ -1,14 +1,15 @@
 """One fine-tuning of BERT on a task: by transformers' `Trainer`, with the loss of `masked_loss`.
 
 The three methods differ in the loss alone. With one seed they start from the same weights, the drawn
-head of classes included, and see the examples in the same order. `Trainer` keeps a checkpoint of the
-last epoch; a training that goes on from it ends where one ends that was not stopped.
+head of classes included, and see the examples in the same order. A training that was stopped goes on from
+its last checkpoint and ends where one ends that was not stopped (`glue_trainer`).
 """
 
 from __future__ import annotations
 
 import json
 import math
+import os
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -20,14 +21,13 @@ import torch
 from imm_rl.errors import RunFailedError
 from imm_rl.language.glue import Example, TaskData, score
 from imm_rl.language.glue_settings import GlueSettings
+from imm_rl.language.glue_trainer import SAVE_EVERY, StoppedTrainingError, Watch, saving, trainer_of
 from imm_rl.language.masked_checkpoint import load_model, load_tokenizer, quiet
 from imm_rl.language.masked_loss import IMMMaskedLMLoss
 
+__all__ = ["StoppedTrainingError", "encoded", "fine_tune"]
+
 EVAL_BATCH = 64
-
-
-class StoppedTrainingError(Exception):
-    """The training was asked to stop; it goes on from the last epoch."""
 
 
 def encoded(tokenizer: Any, examples: Sequence[Example], max_length: int) -> list[dict[str, Any]]:
@@ -51,6 +51,9 @@ def fine_tune(
     folder: str | Path,
     device: str = "cpu",
     stopped: Callable[[], bool] | None = None,
+    workers: int = 0,
+    keep: str | Path | None = None,
+    save_every: int = SAVE_EVERY,
 ) -> dict[str, Any]:
     """Trains and scores.
 
@@ -63,18 +66,22 @@ def fine_tune(
         folder: For checkpoints; one that is there is taken up.
         device: "cpu" or "cuda".
         stopped: Asked after every update whether to stop.
+        workers: Processes that make the batches; 0: this one. The result does not depend on it.
+        keep: A folder for the fine-tuned model and its tokenizer, as `save_pretrained` writes them;
+            None: they are not kept.
+        save_every: Updates between checkpoints, beside one at each epoch's end.
 
     Returns:
         `score` on the development examples after the last epoch, `examples`, `dev_examples`, `updates`,
-        `train_seconds` (of those updates that this call made), `resumed_at` (epoch, 0 from the start),
+        `train_seconds` (of those updates that this call made), `resumed_at` (updates, 0 from the start),
         `losses` (by epoch, nats), `dev_predictions`.
 
     Raises:
-        StoppedTrainingError: It was asked to stop.
-        RunFailedError: The loss became NaN or infinite, or the disk or memory failed.
+        StoppedTrainingError: It was asked to stop; the state is saved.
+        RunFailedError: The loss, or a prediction, became NaN or infinite, or the disk or memory failed.
         InvalidInputError: The checkpoint cannot be loaded.
     """
-    from transformers import Trainer, set_seed
+    from transformers import set_seed
 
     tokenizer = load_tokenizer(model)
     set_seed(seed)  # of the head of classes
@@ -83,21 +90,25 @@ def fine_tune(
     loss = _loss(tokenizer, train, settings, method, vocab_size=network.config.vocab_size)
     checkpoints = Path(folder)
     last = _last_checkpoint(checkpoints)
-    watch = _watch(loss, stopped)
-    trainer = Trainer(
-        model=network,
-        args=_arguments(settings, seed, checkpoints, device, len(train)),
-        train_dataset=train,
-        data_collator=loss.collator(classify=True),
-        compute_loss_func=loss,
-        callbacks=[loss.callback(), watch],
+    watch = Watch(loss, math.ceil(len(train) / settings.batch_size), save_every, stopped)
+    trainer = trainer_of(
+        network,
+        train,
+        loss,
+        watch,
+        settings,
+        seed=seed,
+        folder=checkpoints,
+        device=device,
+        workers=workers,
     )
-    _silence(trainer)
     began = time.perf_counter()
     with quiet():
         trainer.train(resume_from_checkpoint=None if last is None else str(last))
     seconds = time.perf_counter() - began
     predicted = _predictions(network, tokenizer, encoded(tokenizer, data.dev, settings.max_length))
+    if keep is not None:
+        _keep(network, tokenizer, Path(keep))
     truth = [example.label for example in data.dev]
     return {
         "score": score(data.task, truth, predicted),
@@ -105,8 +116,8 @@ def fine_tune(
         "dev_examples": len(data.dev),
         "updates": trainer.state.global_step,
         "train_seconds": seconds,
-        "resumed_at": 0 if last is None else round(watch.began_at),
-        "losses": [entry["loss"] for entry in trainer.state.log_history if "loss" in entry],
+        "resumed_at": watch.began_at,
+        "losses": watch.losses(trainer.state),
         "dev_predictions": predicted,
     }
 
@@ -133,70 +144,6 @@ def _loss(
     )
 
 
-def _arguments(settings: GlueSettings, seed: int, folder: Path, device: str, examples: int) -> Any:
-    from transformers import TrainingArguments
-
-    updates = settings.epochs * math.ceil(examples / settings.batch_size)
-    arguments = TrainingArguments(
-        output_dir=str(folder),
-        num_train_epochs=settings.epochs,
-        per_device_train_batch_size=settings.batch_size,
-        learning_rate=settings.learning_rate,
-        warmup_steps=math.ceil(settings.warmup * updates),
-        weight_decay=settings.weight_decay,
-        seed=seed,
-        data_seed=seed,
-        save_strategy="epoch",
-        save_total_limit=1,
-        logging_strategy="epoch",
-        report_to=[],
-        disable_tqdm=True,
-        use_cpu=device == "cpu",
-        dataloader_pin_memory=device != "cpu",
-        logging_nan_inf_filter=False,
-    )
-    if arguments.n_gpu > 1:  # Trainer would take them all, each with a batch of this size
-        arguments._n_gpu = 1
-    return arguments
-
-
-def _watch(loss: IMMMaskedLMLoss, stopped: Callable[[], bool] | None) -> Any:
-    """A callback that ends a training by an exception: on request, or where the loss is no number.
-
-    `Trainer`'s own way to stop saves a checkpoint in the midst of an epoch, from which the random
-    numbers would go on elsewhere.
-    """
-    from transformers import TrainerCallback
-
-    class Watch(TrainerCallback):  # type: ignore[misc]  # a class without types
-        began_at = 0.0
-
-        def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            del args, control
-            self.began_at = state.epoch or 0.0
-
-        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            del args, control
-            if stopped is not None and stopped():
-                raise StoppedTrainingError
-            if state.global_step % 10 == 0:  # a look at a value makes the host wait for the device
-                for name, value in loss.measured.items():
-                    if not bool(torch.isfinite(value)):
-                        raise RunFailedError(
-                            f"the loss diverged: {name} is {float(value)} at update {state.global_step}. "
-                            "Lower the learning rate."
-                        )
-
-    return Watch()
-
-
-def _silence(trainer: Any) -> None:
-    """Takes away the callback that prints logs; they are in the summary."""
-    from transformers import PrinterCallback
-
-    trainer.remove_callback(PrinterCallback)
-
-
 def _last_checkpoint(folder: Path) -> Path | None:
     """The newest whole checkpoint of `Trainer`; those that a kill left half-written are removed.
 
@@ -213,9 +160,24 @@ def _last_checkpoint(folder: Path) -> Path | None:
     return max(found)[1] if found else None
 
 
+def _keep(model: Any, tokenizer: Any, folder: Path) -> None:
+    """Saves model and tokenizer whole or not at all."""
+    staged = folder.with_name(f".{folder.name}.part")
+    for old in (staged, folder):
+        shutil.rmtree(old, ignore_errors=True)
+    with saving(staged), quiet():
+        model.save_pretrained(staged)
+        tokenizer.save_pretrained(staged)
+        os.rename(staged, folder)
+
+
 @torch.no_grad()
 def _predictions(model: Any, tokenizer: Any, features: list[dict[str, Any]]) -> list[int]:
-    """The likeliest class of each example."""
+    """The likeliest class of each example.
+
+    Raises:
+        RunFailedError: The model gives NaN or infinite numbers: its last updates went astray.
+    """
     model.eval()
     device = next(model.parameters()).device
     found: list[int] = []
@@ -225,5 +187,10 @@ def _predictions(model: Any, tokenizer: Any, features: list[dict[str, Any]]) -> 
             for feature in features[start : start + EVAL_BATCH]
         ]
         batch = tokenizer.pad(rows, return_tensors="pt").to(device)
-        found += model(**batch).logits.argmax(-1).tolist()
+        logits = model(**batch).logits
+        if not bool(torch.isfinite(logits).all()):
+            raise RunFailedError(
+                "the training diverged: the model's predictions are not finite. Lower the learning rate."
+            )
+        found += logits.argmax(-1).tolist()
     return found

@@ -5,7 +5,6 @@ Free of torch, so that the command line can build its help and refuse bad values
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import re
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ from typing import Any
 
 from imm_rl.errors import InvalidInputError, invalid, unknown_name
 from imm_rl.language.lm_presets import MODELS, OPTIMIZER_OF, preset_values
+from imm_rl.settings_checks import real, setting, whole
 
 OPTIMIZERS = ("sgd", "adam")
 ANNEALINGS = ("plateau", "linear")
@@ -38,11 +38,6 @@ BETWEEN = ("none", "noising", "batch")
 
 TRANSFORMERS = ("heads", "memory", "compile")
 """Settings that an LSTM has no use for."""
-
-
-def setting(default: Any, text: str) -> Any:
-    """A field of a settings class; its text is the command line's help."""
-    return dataclasses.field(default=default, metadata={"help": text})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,16 +135,16 @@ class LMSettings:
             *("hidden_size", "layers", "heads", "batch_size", "unroll", "epochs"),
             *("k", "history", "every", "eval_batch_size"),
         ):
-            _whole(name, getattr(self, name), 1)
-        _whole("order", self.order, 2)
+            whole(name, getattr(self, name), 1)
+        whole("order", self.order, 2)
         for name in ("contexts", "memory", "warmup"):
-            _whole(name, getattr(self, name), 0)
-        _real("dropout", self.dropout, "be in [0, 1)", lambda x: 0.0 <= x < 1.0)
-        _real("decay", self.decay, "be in (0, 1]", lambda x: 0.0 < x <= 1.0)
+            whole(name, getattr(self, name), 0)
+        real("dropout", self.dropout, "be in [0, 1)", lambda x: 0.0 <= x < 1.0)
+        real("decay", self.decay, "be in (0, 1]", lambda x: 0.0 < x <= 1.0)
         for name in ("init_range", "learning_rate", "clip"):
-            _real(name, getattr(self, name), "be > 0", lambda x: x > 0.0)
+            real(name, getattr(self, name), "be > 0", lambda x: x > 0.0)
         if self.start_learning_rate is not None:
-            _real("start_learning_rate", self.start_learning_rate, "be > 0", lambda x: x > 0.0)
+            real("start_learning_rate", self.start_learning_rate, "be > 0", lambda x: x > 0.0)
 
     @property
     def step_size(self) -> float:
@@ -249,14 +244,3 @@ def refuse_unused(method: str, given: Mapping[str, Any], model: str = "lstm") ->
                 f"{name} is of no use to the model {model!r}. Leave it out, or choose "
                 "--model transformer."
             )
-
-
-def _whole(name: str, value: Any, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise invalid(name, f"be a whole number ≥ {least}", value)
-
-
-def _real(name: str, value: Any, constraint: str, holds: Any) -> None:
-    good = not isinstance(value, bool) and isinstance(value, (int, float)) and math.isfinite(value)
-    if not (good and holds(float(value))):
-        raise invalid(name, constraint, value)

@@ -15,11 +15,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
+from imm_rl.device import uploaded
 from imm_rl.errors import InvalidInputError
 from imm_rl.language.backoff import BackoffModel
-from imm_rl.language.masked_positions import checked_context
+from imm_rl.language.masked_choices import checked_context
 from imm_rl.language.ngram import KneserNey
 from imm_rl.language.ngram_rows import NgramRows
 
@@ -41,6 +43,8 @@ def bigram_of(sentences: Sequence[Iterable[int]], vocab_size: int) -> KneserNey:
 class MaskedBigram:
     """`probs(contexts (N, c)) -> (N, V)` float32: a bigram around a hole, rows that sum to 1.
 
+    Contexts are numbers of the host, as in `NgramRows`.
+
     Args:
         model: Of order 2.
         special: Ids of pieces that are never masked.
@@ -61,16 +65,20 @@ class MaskedBigram:
         if model.order != 2:
             raise InvalidInputError(f"the bigram must be of order 2; received {model.order}.")
         self._both = checked_context(kind) == "both"
-        every = torch.arange(model.vocab_size)
-        self._rows = NgramRows(model, every.unsqueeze(1), device)
-        allowed = torch.ones(model.vocab_size, device=device)
-        allowed[torch.tensor(sorted(set(special)), device=device)] = 0.0
-        self._allowed = allowed
+        every = np.arange(model.vocab_size, dtype=np.int64)[:, None]
+        self._rows = NgramRows(model, every, device)
+        allowed = np.ones(model.vocab_size, dtype=np.float32)
+        allowed[sorted(set(special))] = 0.0
+        self._allowed = torch.from_numpy(allowed).to(device)
         if self._both:
             self._columns = _Columns(model, device)
 
-    def probs(self, contexts: torch.Tensor, /) -> torch.Tensor:
-        """Rows of P̂ of contexts (N, 1) of `left` or (N, 2) of `both`, int64."""
+    def probs(self, contexts: npt.ArrayLike, /) -> torch.Tensor:
+        """Rows of P̂, on the device, of contexts (N, 1) of `left` or (N, 2) of `both`, int64, on the host.
+
+        Numbers of rows and entries are counted on the host, which then need not wait for the device.
+        """
+        contexts = np.asarray(contexts)
         rows = self._rows.probs(contexts[:, 0]) * self._allowed
         if self._both:
             rows = rows * self._columns.of(contexts[:, 1])
@@ -94,18 +102,25 @@ class _Columns:
         arrays = (level.weights(found), model.unigram, before[order], level.probs[order])
         tensors = [torch.from_numpy(np.ascontiguousarray(a)).to(device) for a in arrays]
         self._weights, self._unigram, self._before, self._probs = tensors
+        self._device = torch.device(device)
+        self._known = counts  # on the host
         self._counts = torch.from_numpy(counts).to(device)
         self._starts = torch.from_numpy(starts).to(device)
 
-    def of(self, pieces: torch.Tensor) -> torch.Tensor:
-        """(N, V) float32 of pieces r (N,) int64, each divided by its largest entry.
+    def of(self, asked: npt.NDArray[np.int64]) -> torch.Tensor:
+        """(N, V) float32 of pieces r (N,) of the host, each divided by its largest entry.
 
         Unscaled, a product with P(w|l) could leave float32's range.
         """
+        pieces = uploaded(asked, self._device)
         columns = self._weights * self._unigram[pieces].unsqueeze(1)
         counts = self._counts[pieces]
         ends = counts.cumsum(0)
-        item = torch.repeat_interleave(torch.arange(len(pieces), device=pieces.device), counts)
+        item = torch.repeat_interleave(
+            torch.arange(len(asked), device=pieces.device),
+            counts,
+            output_size=int(self._known[asked].sum()),
+        )
         entry = torch.arange(len(item), device=pieces.device)
         entry = entry + (self._starts[pieces] - ends + counts)[item]
         columns[item, self._before[entry]] = self._probs[entry]

@@ -1,7 +1,6 @@
 """BERT checkpoints of Hugging Face: from a folder, or from its hub, with one clear error for what is amiss.
 
-transformers tries a hub that cannot be reached for half a minute. So it is asked for once, with a short
-timeout; where it does not answer, what was downloaded before is taken.
+A name on the hub becomes the folder of its snapshot (`hub`), once; all else here reads folders.
 """
 
 from __future__ import annotations
@@ -13,11 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from imm_rl.errors import InvalidInputError, RunFailedError
+from imm_rl.errors import InvalidInputError, RunFailedError, invalid
+from imm_rl.language import hub
 
 NEEDED = ("transformers", "accelerate", "sklearn")
-TIMEOUT = 5.0
-"""Seconds that the hub has to answer."""
 
 
 def require(*modules: str) -> None:
@@ -35,11 +33,12 @@ def require(*modules: str) -> None:
 
 
 def model_place(name: str) -> str:
-    """An absolute path where the name is that of a folder, else the name on the hub.
+    """The absolute path of a model's folder; of a name on the hub, that of its snapshot.
 
     Raises:
-        InvalidInputError: It looks like a path, and there is no such folder; or the folder has no model
-            of transformers.
+        InvalidInputError: It looks like a path, and there is no such folder; the folder has no model of
+            transformers; or the hub has no such model, or neither answers nor was asked before.
+        RunFailedError: A download failed.
     """
     path = Path(name).expanduser()
     if path.is_dir():
@@ -51,14 +50,15 @@ def model_place(name: str) -> str:
         return str(path.absolute())
     if path.exists() or name.startswith((".", "/", "~")) or name.count("/") > 1 or not name.strip():
         raise InvalidInputError(f"model {name!r}: there is no such folder.")
-    return name
+    return str(hub.snapshot(name))
 
 
 def model_fingerprint(place: str) -> str:
-    """16 hexadecimal digits of a folder's configuration, weights and tokenizer; of the hub, the name."""
+    """16 hexadecimal digits of configuration, weights and tokenizer; of the hub, name and commit."""
+    commit = hub.commit_of(place)
+    if commit is not None:
+        return commit
     folder = Path(place)
-    if not folder.is_dir():
-        return place
     found = hashlib.sha256()
     for path in sorted(folder.iterdir()):
         if path.suffix in (".json", ".safetensors", ".bin", ".txt") and path.is_file():
@@ -67,31 +67,6 @@ def model_fingerprint(place: str) -> str:
                 while block := file.read(1 << 20):
                     found.update(block)
     return found.hexdigest()[:16]
-
-
-def hub_answers(kind: str, name: str) -> bool:
-    """Whether Hugging Face's hub can be reached and has something of this name.
-
-    Args:
-        kind: "model" or "dataset".
-        name: Its name on the hub.
-
-    Raises:
-        InvalidInputError: The hub answers that it has no such thing.
-    """
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
-
-    ask = HfApi().model_info if kind == "model" else HfApi().dataset_info
-    try:
-        ask(name, timeout=TIMEOUT)
-    except RepositoryNotFoundError:
-        raise InvalidInputError(f"Hugging Face has no {kind} {name!r}.") from None
-    except HfHubHTTPError:
-        return False
-    except Exception:  # noqa: BLE001, RUF100  of whichever HTTP library this version uses
-        return False
-    return True
 
 
 def load_tokenizer(place: str) -> Any:
@@ -108,20 +83,28 @@ def load_tokenizer(place: str) -> Any:
     return tokenizer
 
 
-def check_architecture(place: str) -> None:
-    """Refuses a checkpoint that is no BERT.
+def check_architecture(place: str, max_length: int = 1) -> None:
+    """Refuses a checkpoint that is no BERT, or one for shorter sentences.
+
+    Args:
+        place: Of the checkpoint.
+        max_length: Word pieces of the longest sentence.
 
     Raises:
-        InvalidInputError: It is another architecture, or cannot be read.
+        InvalidInputError: It is another architecture, has fewer positions, or cannot be read.
     """
     from transformers import AutoConfig
 
-    found = _loaded(AutoConfig, place, "configuration").model_type
-    if found != "bert":
+    config = _loaded(AutoConfig, place, "configuration")
+    if config.model_type != "bert":
         raise InvalidInputError(
-            f"model {place} is of the architecture {found!r}; only 'bert' can be fine-tuned here with both "
-            "heads. Others can be trained as plain masked language models, by IMMMaskedLMLoss."
+            f"model {place} is of the architecture {config.model_type!r}; only 'bert' can be "
+            "fine-tuned here with both heads. Others can be trained as plain masked language models, by "
+            "IMMMaskedLMLoss."
         )
+    most = config.max_position_embeddings
+    if max_length > most:
+        raise invalid("max_length", f"be at most {most}, the positions of this model", max_length)
 
 
 def load_model(place: str, labels: int) -> Any:
@@ -154,19 +137,13 @@ def load_model(place: str, labels: int) -> Any:
 
 
 def _loaded(kind: Any, place: str, what: str, **options: Any) -> Any:
-    """`kind.from_pretrained`, offline where it can be; its progress and reports are not shown."""
-    local = Path(place).is_dir() or not hub_answers("model", place)
+    """`kind.from_pretrained` of a folder; its progress and reports are not shown."""
     try:
         with quiet():
-            return kind.from_pretrained(place, local_files_only=local, **options)
+            return kind.from_pretrained(place, local_files_only=True, **options)
     except Exception as error:  # noqa: BLE001, RUF100  safetensors, json and transformers have their own
         if isinstance(error, MemoryError):
             raise RunFailedError(f"model {place}: not enough memory.") from None
-        if local and not Path(place).is_dir():
-            raise InvalidInputError(
-                f"model {place!r}: Hugging Face's hub cannot be reached, it was not downloaded before, and "
-                "there is no folder of that name. Give --model the path of a folder."
-            ) from None
         reason = str(error).strip().split("\n")[0] or type(error).__name__
         raise InvalidInputError(f"model {place}: its {what} cannot be loaded: {reason}") from None
 

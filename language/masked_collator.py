@@ -27,15 +27,16 @@ from imm_rl.errors import InvalidInputError
 from imm_rl.language.masked_positions import TrainingPositions, contexts_at
 
 
-class Targets(dict[str, torch.Tensor]):
+class Targets(dict[str, Any]):
     """What the loss of a batch needs, under the batch's key `labels`.
 
     `Trainer` moves it to the device and hands it to the loss. It counts the items of the batches that an
     update adds up by `labels.ne(-100).sum()`; here an item is a sentence.
 
     Keys: `asked` (R, L) bool, the positions whose prediction is asked for: row by row the M masked ones
-    first, then the N · K of completions; `words` (M,) int64, the masked pieces; `contexts` (N, c) int64;
-    `classes` (B,) int64 where there is a classification; `sentences` (), B.
+    first, then the N · K of completions; `words` (M,) int64, the masked pieces; `contexts` (N, c) int64, an
+    array: it stays on the host, where rows of P̂ are asked for (`MaskedBigram`); `classes` (B,) int64 where
+    there is a classification; `sentences` (), B.
     """
 
     def ne(self, _: int) -> torch.Tensor:
@@ -110,9 +111,9 @@ class MaskedCollator:
             asked += [words != -100 for _, words in holes]
             targets["words"] = torch.cat([words[words != -100] for _, words in holes])
             if self._positions is not None:
-                contexts = self._contexts(pieces, holes)
-                targets["contexts"] = contexts
-                self._complete(contexts, rows, kinds, asked)
+                contexts = self._contexts(self._positions, pieces, holes)
+                targets["contexts"] = contexts.numpy()
+                self._complete(self._positions, contexts, rows, kinds, asked)
         targets["asked"] = pad_sequence(asked, batch_first=True)
         lengths = torch.tensor([len(row) for row in rows])
         padding = self.tokenizer.pad_token_id
@@ -136,7 +137,10 @@ class MaskedCollator:
         return seen[0], words[0]
 
     def _contexts(
-        self, pieces: Sequence[torch.Tensor], holes: Sequence[tuple[torch.Tensor, torch.Tensor]]
+        self,
+        positions: TrainingPositions,
+        pieces: Sequence[torch.Tensor],
+        holes: Sequence[tuple[torch.Tensor, torch.Tensor]],
     ) -> torch.Tensor:
         """(N, c), the contexts of the positions that are matched."""
         width = 1 if self._kind == "left" else 2
@@ -149,32 +153,29 @@ class MaskedCollator:
             at = at[alone]
             found.append(contexts_at(row.expand(len(at), -1), at, self._kind))
         contexts = torch.cat(found)
-        if self._positions is None:
-            return contexts
         # All of the training sentences occur there; others, as in an evaluation, may not.
-        contexts = contexts[self._positions.counts(contexts) > 0]
+        contexts = contexts[positions.counts(contexts) > 0]
         return contexts[torch.randperm(len(contexts))[: self._matched]]
 
     def _complete(
         self,
+        positions: TrainingPositions,
         contexts: torch.Tensor,
         rows: list[torch.Tensor],
         kinds: list[torch.Tensor],
         asked: list[torch.Tensor],
     ) -> None:
         """Appends the completions' rows, K of the first context, K of the second, and so on."""
-        if self._positions is None:
-            return
-        sentences, places = self._positions.draw(contexts, self._k)
+        sentences, places = positions.draw(contexts, self._k)
         for sentence, place in zip(
             sentences.flatten().tolist(), places.flatten().tolist(), strict=True
         ):
-            row = self._positions.sentences[sentence].clone()
+            row = positions.sentences[sentence].clone()
             row[place] = self.tokenizer.mask_token_id
             where = torch.zeros_like(row, dtype=torch.bool)
             where[place] = True
             rows.append(row)
-            kinds.append(self._positions.segments[sentence])
+            kinds.append(positions.segments[sentence])
             asked.append(where)
 
     @staticmethod

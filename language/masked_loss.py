@@ -23,22 +23,27 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch.nn import functional
 
 from imm_rl.errors import InvalidInputError, invalid
 from imm_rl.language.masked_bigram import MaskedBigram, bigram_of
+from imm_rl.language.masked_choices import checked_context, checked_lambda
 from imm_rl.language.masked_collator import MaskedCollator, Targets
-from imm_rl.language.masked_positions import TrainingPositions, checked_context
+from imm_rl.language.masked_positions import TrainingPositions
 from imm_rl.matching import InducedModelMatching, Sampled
-from imm_rl.schedules import Constant, PaperRatio, Ratio, Schedule, parse
+from imm_rl.schedules import Constant, Ratio, Schedule
+from imm_rl.settings_checks import whole
 
 
 class _Matched(NamedTuple):
-    """The restricted contexts of a batch: `contexts` (N, c) int64, each with `k` completions."""
+    """The restricted contexts of a batch, (N, c) int64 on the host; of each `k` completions on a device."""
 
-    contexts: torch.Tensor
+    contexts: npt.NDArray[np.int64]
     k: int
+    device: torch.device
 
 
 @dataclass(frozen=True)
@@ -93,10 +98,8 @@ class IMMMaskedLMLoss:
         vocab_size: int | None = None,
     ) -> None:
         self.schedule = checked_lambda(imm_lambda)
-        counts: dict[str, Any] = {"k": k, "matched": matched}
-        for name, number in counts.items():
-            if isinstance(number, bool) or not isinstance(number, int) or number < 1:
-                raise invalid(name, "be a whole number ≥ 1", number)
+        whole("k", k, 1)
+        whole("matched", matched, 1)
         if not (math.isfinite(mlm_weight) and mlm_weight >= 0.0):
             raise invalid("mlm_weight", "be a number ≥ 0", mlm_weight)
         if not 0.0 < mlm_probability < 1.0:
@@ -221,10 +224,10 @@ class IMMMaskedLMLoss:
                 total = total + weight * terms["imm"]
         return total
 
-    def _imm(self, logits: torch.Tensor, contexts: torch.Tensor) -> torch.Tensor:
+    def _imm(self, logits: torch.Tensor, contexts: npt.NDArray[np.int64]) -> torch.Tensor:
         """The term of the completions' logits (N · K, V); nats."""
         log_probs = logits.log_softmax(-1)
-        context = _Matched(contexts, len(logits) // len(contexts))
+        context = _Matched(contexts, len(logits) // len(contexts), logits.device)
         return self._matcher(logits.device).term(lambda drawn: log_probs[drawn], context).loss
 
     def _matcher(self, device: torch.device) -> InducedModelMatching:
@@ -249,29 +252,13 @@ class IMMMaskedLMLoss:
         return float(self.schedule(min(self._progress, 1.0)))
 
 
-def checked_lambda(value: str | float | Schedule) -> Schedule:
-    """A schedule that a masked language model can follow.
-
-    Raises:
-        InvalidInputError: It has none of the forms, or needs what `Trainer` does not measure.
-    """
-    schedule = parse(value)
-    if schedule.observes or isinstance(schedule, PaperRatio):
-        raise InvalidInputError(
-            f"λ {schedule.text!r} is of no use to masked language models, which neither measure what it "
-            "follows nor count epochs as the paper's agents do. Give a number, ratio, linear, cosine "
-            "or exp."
-        )
-    return schedule
-
-
 def _drawn(context: _Matched) -> tuple[torch.Tensor, torch.Tensor]:
     """Where the completions of each context are among those of the batch, (N, K), all of one weight.
 
     The collator has drawn them, and the model has seen them in the batch.
     """
     count = len(context.contexts)
-    index = torch.arange(count * context.k, device=context.contexts.device).view(count, context.k)
+    index = torch.arange(count * context.k, device=context.device).view(count, context.k)
     return index, torch.zeros(count, context.k, device=index.device)
 
 
@@ -283,8 +270,9 @@ def _share(labels: Targets, all_items: torch.Tensor | int | None) -> torch.Tenso
     """
     if all_items is None:
         return 1.0
-    items = torch.as_tensor(all_items, device=labels["sentences"].device).flatten()
-    return labels["sentences"] / items[0] / len(items)
+    sentences: torch.Tensor = labels["sentences"]
+    items = torch.as_tensor(all_items, device=sentences.device).flatten()
+    return sentences / items[0] / len(items)
 
 
 def _is_zero(schedule: Schedule) -> bool:

@@ -18,20 +18,8 @@ from collections.abc import Iterable, Sequence
 
 import torch
 
-from imm_rl.errors import InvalidInputError, unknown_name
-
-CONTEXTS = ("left", "both")
-
-
-def checked_context(name: str) -> str:
-    """A known kind of context.
-
-    Raises:
-        InvalidInputError: There is no such kind.
-    """
-    if name not in CONTEXTS:
-        raise unknown_name("context", name, CONTEXTS)
-    return name
+from imm_rl.errors import InvalidInputError
+from imm_rl.language.masked_choices import checked_context
 
 
 def contexts_at(pieces: torch.Tensor, at: torch.Tensor, kind: str) -> torch.Tensor:
@@ -116,11 +104,6 @@ class TrainingPositions:
         """
         first, last = self._range(contexts)
         return last - first
-
-    def sharing(self) -> torch.Tensor:
-        """(positions,) int64: how many training positions have the context of each, itself included."""
-        last = torch.searchsorted(self._sorted, self._sorted, right=True)
-        return last - torch.searchsorted(self._sorted, self._sorted)
 
     def draw(self, contexts: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Draws positions with given contexts, each as likely as any other, with PyTorch's generator.

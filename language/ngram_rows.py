@@ -10,6 +10,7 @@ Index letters: C contexts of the text, N of them in a call, V words.
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from imm_rl.device import uploaded
@@ -35,12 +36,12 @@ class NgramRows:
     def __init__(
         self,
         model: BackoffModel,
-        words: torch.Tensor,
+        words: torch.Tensor | npt.NDArray[np.int64],
         device: torch.device | str = "cpu",
         *,
         dense_bytes: int = DENSE_BYTES,
     ) -> None:
-        contexts = words.cpu().numpy()
+        contexts = words.cpu().numpy() if isinstance(words, torch.Tensor) else words
         self._device = torch.device(device)
         self._table: torch.Tensor | None = None
         if 4 * len(contexts) * model.vocab_size <= dense_bytes:
@@ -57,28 +58,29 @@ class NgramRows:
             # A context that is not listed has weight 1 and no entries.
             first = np.where(found >= 0, level.indptr[found], 0)
             last = np.where(found >= 0, level.indptr[found + 1], 0)
-            self._counts.append(torch.from_numpy(last - first))
+            self._counts.append(last - first)
             arrays = (level.weights(found).astype(np.float32), first, last - first)
             tables = (level.words, level.probs.astype(np.float32))
             self._levels.append(
                 tuple(torch.from_numpy(np.ascontiguousarray(a)).to(device) for a in arrays + tables)
             )
 
-    def probs(self, ids: torch.Tensor, /) -> torch.Tensor:
+    def probs(self, ids: torch.Tensor | npt.NDArray[np.int64], /) -> torch.Tensor:
         """Rows of P̂, (N, V) float32, sums 1, on the device, of contexts (N,) int64 on the host."""
         asked = uploaded(ids, self._device)
+        host = np.asarray(ids)
         if self._table is not None:
             return self._table.index_select(0, asked)
-        rows = self._unigram.repeat(len(ids), 1)
+        rows = self._unigram.repeat(len(host), 1)
         levels = zip(self._levels, self._counts, strict=True)
         for (weights, first, count, words, probs), known in levels:
             rows.mul_(weights[asked].unsqueeze(1))
             counts = count[asked]
             ends = counts.cumsum(0)
             item = torch.repeat_interleave(
-                torch.arange(len(ids), device=asked.device),
+                torch.arange(len(host), device=asked.device),
                 counts,
-                output_size=int(known[ids].sum()),
+                output_size=int(known[host].sum()),
             )
             entry = torch.arange(len(item), device=asked.device)
             entry = entry + (first[asked] - ends + counts)[item]

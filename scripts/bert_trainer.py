@@ -15,14 +15,7 @@ from typing import Any
 
 import small_glue
 import torch
-from transformers import (
-    BertConfig,
-    BertForMaskedLM,
-    DataCollatorForLanguageModeling,
-    Trainer,
-    TrainingArguments,
-    set_seed,
-)
+from transformers import DataCollatorForLanguageModeling, Trainer, set_seed
 
 from imm_rl.language import IMMMaskedLMLoss, load_corpus
 
@@ -47,30 +40,13 @@ def main() -> None:
 def train_one(tokenizer: Any, train: list[dict[str, Any]], imm_lambda: float, updates: int) -> Any:
     """What a user of Trainer writes: the loss, and its collator."""
     set_seed(0)
-    model = BertForMaskedLM(
-        BertConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=64,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            intermediate_size=256,
-            max_position_embeddings=128,
-        )
-    )
+    model = small_glue.new_bert(len(tokenizer))
     loss = IMMMaskedLMLoss(tokenizer, train, imm_lambda=imm_lambda, k=5, matched=8)
     with tempfile.TemporaryDirectory() as folder:
         Trainer(
             model=model,
-            args=TrainingArguments(
-                output_dir=str(Path(folder)),
-                max_steps=updates,
-                per_device_train_batch_size=16,
-                learning_rate=1e-3,
-                save_strategy="no",
-                report_to=[],
-                disable_tqdm=True,
-                use_cpu=True,
-                dataloader_pin_memory=False,
+            args=small_glue.arguments(
+                Path(folder), max_steps=updates, per_device_train_batch_size=16, learning_rate=1e-3
             ),
             train_dataset=train,
             data_collator=loss.collator(),

@@ -84,7 +84,9 @@ def make_tasks(
         for part, sentences, count in (("train", train, n_train), ("dev", dev, n_dev)):
             rng = random.Random(f"{name} {part} {seed}")
             lines = [] if header is None else [header]
-            lines += [rows(rng, sentences, i) for i in range(count)]
+            # The numbers of the examples, of which MRPC makes ids, differ between the parts.
+            start = 0 if part == "train" else 2 * n_train
+            lines += [rows(rng, sentences, start + i) for i in range(count)]
             write_text(folder / name / f"{part}.tsv", "\n".join(lines) + "\n")
 
 
@@ -129,44 +131,24 @@ def rte(rng: random.Random, sentences: list[Sentence], i: int) -> str:
 
 def make_bert(folder: Path, sentences: list[Sentence], updates: int, seed: int) -> None:
     """Trains and saves the tokenizer and the model."""
-    from transformers import (
-        BertConfig,
-        BertForMaskedLM,
-        DataCollatorForLanguageModeling,
-        Trainer,
-        TrainingArguments,
-        set_seed,
-    )
+    from transformers import DataCollatorForLanguageModeling, Trainer, set_seed
 
     texts = [" ".join(sentence) for sentence in sentences]
     tokenizer = word_pieces(texts)
     set_seed(seed)
-    config = BertConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        intermediate_size=256,
-        max_position_embeddings=128,
-    )
-    model = BertForMaskedLM(config)
+    model = new_bert(len(tokenizer))
     features = [{"input_ids": ids} for ids in tokenizer(texts)["input_ids"]]
     Trainer(
         model=model,
-        args=TrainingArguments(
-            output_dir=str(folder),
+        args=arguments(
+            folder,
             max_steps=updates,
             per_device_train_batch_size=32,
             learning_rate=2e-3,
             warmup_steps=200,
             weight_decay=0.01,
             seed=seed,
-            save_strategy="no",
             logging_steps=500,
-            report_to=[],
-            disable_tqdm=True,
-            use_cpu=True,
-            dataloader_pin_memory=False,
         ),
         train_dataset=features,
         data_collator=DataCollatorForLanguageModeling(tokenizer),
@@ -175,15 +157,44 @@ def make_bert(folder: Path, sentences: list[Sentence], updates: int, seed: int) 
     tokenizer.save_pretrained(folder)
 
 
-def word_pieces(texts: Sequence[str]) -> Any:
-    """A WordPiece tokenizer of the texts."""
+def arguments(folder: Path, **options: Any) -> Any:
+    """`TrainingArguments` of a small training on the CPU that saves nothing by itself."""
+    from transformers import TrainingArguments
+
+    return TrainingArguments(
+        output_dir=str(folder),
+        save_strategy="no",
+        report_to=[],
+        disable_tqdm=True,
+        use_cpu=True,
+        dataloader_pin_memory=False,
+        **options,
+    )
+
+
+def new_bert(pieces: int, units: int = 64, layers: int = 2, heads: int = 4) -> Any:
+    """A BERT with its masked-LM head, drawn with PyTorch's generator."""
+    from transformers import BertConfig, BertForMaskedLM
+
+    return BertForMaskedLM(
+        BertConfig(
+            vocab_size=pieces,
+            hidden_size=units,
+            num_hidden_layers=layers,
+            num_attention_heads=heads,
+            intermediate_size=4 * units,
+            max_position_embeddings=128,
+        )
+    )
+
+
+def word_pieces(texts: Sequence[str], most: int = VOCABULARY) -> Any:
+    """A WordPiece tokenizer of the texts, of so many pieces at most."""
     from tokenizers import BertWordPieceTokenizer
     from transformers import BertTokenizerFast
 
     trained = BertWordPieceTokenizer()
-    trained.train_from_iterator(
-        texts, vocab_size=VOCABULARY, special_tokens=SPECIAL, show_progress=False
-    )
+    trained.train_from_iterator(texts, vocab_size=most, special_tokens=SPECIAL, show_progress=False)
     pieces = trained.get_vocab()
     make: Callable[..., Any] = BertTokenizerFast
     return make(vocab=pieces)

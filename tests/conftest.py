@@ -46,30 +46,16 @@ SENTENCES = (
 @pytest.fixture(scope="session")
 def small_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of transformers: a BERT of 16 units with weights drawn from a seed, and a tokenizer."""
-    from tokenizers import BertWordPieceTokenizer
-    from transformers import BertConfig, BertForMaskedLM, BertTokenizerFast, set_seed
+    from transformers import set_seed
     from transformers.utils import logging
 
-    trained = BertWordPieceTokenizer()
-    trained.train_from_iterator(
-        SENTENCES,
-        vocab_size=60,
-        special_tokens=["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"],
-        show_progress=False,
-    )
-    tokenizer = BertTokenizerFast(vocab=trained.get_vocab())
+    made = module_at(Path(__file__).resolve().parents[1] / "scripts" / "small_glue.py")
+    tokenizer = made.word_pieces(SENTENCES, most=60)
     set_seed(0)
-    config = BertConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=32,
-        max_position_embeddings=64,
-    )
+    model = made.new_bert(len(tokenizer), units=16, layers=1, heads=2)
     folder = tmp_path_factory.mktemp("bert")
     logging.disable_progress_bar()
-    BertForMaskedLM(config).save_pretrained(folder)
+    model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
 
@@ -80,7 +66,7 @@ def small_glue(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("glue")
     for name, header, line in (
         ("CoLA", "", "s\t{yes}\t\t{a}"),
-        ("MRPC", "Quality\t#1 ID\t#2 ID\t#1 String\t#2 String\n", "{yes}\t1\t2\t{a}\t{b}"),
+        ("MRPC", "Quality\t#1 ID\t#2 ID\t#1 String\t#2 String\n", "{yes}\t{i}\t{part}\t{a}\t{b}"),
         ("QNLI", "index\tquestion\tsentence\tlabel\n", "{i}\t{a} ?\t{b}\t{word}"),
         ("RTE", "index\tsentence1\tsentence2\tlabel\n", "{i}\t{a}\t{b}\t{word}"),
     ):
@@ -92,7 +78,7 @@ def small_glue(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 a = SENTENCES[i % 8]
                 b = a if yes else SENTENCES[(i + 3) % 8]
                 word = "entailment" if yes else "not_entailment"
-                lines.append(line.format(i=i, yes=yes, a=a, b=b, word=word))
+                lines.append(line.format(i=i, part=part, yes=yes, a=a, b=b, word=word))
             (folder / name / f"{part}.tsv").write_text(header + "\n".join(lines) + "\n")
     return folder
 

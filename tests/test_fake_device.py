@@ -13,7 +13,7 @@ PROGRAM = Path(__file__).parent / "programs" / "fake_device.py"
 
 @pytest.mark.slow
 def test_programs_keep_to_the_device() -> None:
-    checks = ["faults", "losses", "logistic", "reinforce"]
+    checks = ["faults", "losses", "logistic", "masked", "reinforce"]
     done = subprocess.run([sys.executable, PROGRAM, *checks], capture_output=True, text=True)
     if done.returncode == 3:
         pytest.skip(done.stdout)

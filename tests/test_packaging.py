@@ -72,6 +72,12 @@ def test_suite_runs_in_an_editable_install() -> None:
     assert Path(imm_rl.envs.__file__ or "").parent == ROOT / "envs"
 
 
+def test_extras_ask_for_the_transformers_that_the_code_is_written_for() -> None:
+    """Tied weights by name, and tokenizers of a vocabulary, came with version 5."""
+    text = (ROOT / "pyproject.toml").read_text()
+    assert re.findall(r'"transformers>=(\d+)\.', text) == ["5", "5"]
+
+
 @pytest.mark.slow
 def test_install_has_one_top_level_name(places: Places) -> None:
     names = {path.name for path in places.target.iterdir()} - {"bin"}

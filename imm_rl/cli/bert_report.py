@@ -126,7 +126,8 @@ def _settings(settings: GlueSettings) -> str:
         f"Settings: {settings.epochs} epoch{plural}, batch {settings.batch_size}, "
         f"AdamW {settings.learning_rate:g} "
         f"(warm-up {settings.warmup:g}, weight decay {settings.weight_decay:g}), at most "
-        f"{settings.max_length} word pieces; masked-LM weight {settings.mlm_weight:g}, "
+        f"{settings.max_length} word pieces, {settings.precision}; masked-LM weight "
+        f"{settings.mlm_weight:g}, "
         f"{100 * settings.mlm_probability:g} % masked; λ {settings.imm_lambda}, k = {settings.k}, at most "
         f"{settings.matched} matched positions a batch, context {settings.context}."
     )

@@ -2,7 +2,8 @@
 
 runs/<task>-<method>-seed-<k>/
     config.yaml  command.txt  versions.json
-    checkpoints/checkpoint-<n>/     Trainer's own, of the last epoch; gone when the training is finished
+    checkpoints/checkpoint-<n>/     Trainer's own, the last one; gone when the training is finished
+    model/                          the fine-tuned model and its tokenizer, with --keep
     summary.json                    says that it is finished
 """
 
@@ -24,6 +25,8 @@ from imm_rl.language.glue import load_task
 from imm_rl.language.glue_settings import METHODS, GlueSettings
 from imm_rl.runs import SUMMARY, RunFolder
 
+MODEL = "model"
+
 
 @dataclass(frozen=True, kw_only=True)
 class BertConfig:
@@ -33,12 +36,14 @@ class BertConfig:
         task: A name of GLUE.
         method: A name of `METHODS`.
         seed: Of everything.
-        model: An absolute path, or a name on Hugging Face's hub.
-        model_fingerprint: Of its files.
+        model: The absolute path of its folder.
+        model_fingerprint: Of its files, or its name and commit on the hub.
         glue: The folder of TSV files, absolute; None: from the hub.
         data_fingerprint: Of the task's examples.
         device: "cpu" or "cuda".
         settings: Of the training.
+        workers: Processes that make batches.
+        keep: Whether the fine-tuned model stays in the run folder.
     """
 
     task: str
@@ -50,11 +55,14 @@ class BertConfig:
     data_fingerprint: str
     device: str
     settings: GlueSettings
+    workers: int = 0
+    keep: bool = False
 
     def as_dict(self) -> dict[str, Any]:
         """Keys and plain values, as `config.yaml` has them; settings that do not count are left out.
 
-        Paths are left out too: a model or a folder that was moved is the same by its fingerprint.
+        Paths are left out too: a model or a folder that was moved is the same by its fingerprint. So is
+        what changes no result.
         """
         settings = self.settings.counting(self.method)
         shown = {
@@ -73,7 +81,7 @@ class BertConfig:
 
 
 def trained(config: BertConfig, path: Path, command: str, threads: int, quiet: bool) -> bool:
-    """Makes one training in its folder, from its last epoch if there is one.
+    """Makes one training in its folder, from its last checkpoint if there is one.
 
     Args:
         config: What to train.
@@ -99,7 +107,8 @@ def trained(config: BertConfig, path: Path, command: str, threads: int, quiet: b
         return False
     if threads:
         torch.set_num_threads(threads)
-    data = load_task(config.task, config.glue)
+    # Whoever made the configuration has read the task before.
+    data = load_task(config.task, config.glue, cached=True)
     if data.fingerprint() != config.data_fingerprint:
         raise InvalidInputError(f"the examples of {config.task} have changed. Start again.")
     files = {
@@ -123,6 +132,8 @@ def trained(config: BertConfig, path: Path, command: str, threads: int, quiet: b
                 seed=config.seed,
                 folder=checkpoints,
                 device=config.device,
+                workers=config.workers,
+                keep=folder.path / MODEL if config.keep else None,
                 stopped=lambda: asked.is_set() or (stopped is not None and stopped()),
             )
         except StoppedTrainingError:

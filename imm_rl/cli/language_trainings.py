@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from imm_rl.cli.reproduce_job import StoppedError
-from imm_rl.errors import InvalidInputError
+from imm_rl.errors import InvalidInputError, RunFailedError
 
 if TYPE_CHECKING:
     from imm_rl.cli.lm_config import LMConfig
@@ -118,6 +118,7 @@ def _side_by_side(
 ) -> bool:
     """Whether all came to their end; the first failure stops the others and is raised."""
     from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
+    from concurrent.futures.process import BrokenProcessPool
     from multiprocessing import get_context
 
     from imm_rl.cli.interrupt import stop_on_interrupt
@@ -125,22 +126,28 @@ def _side_by_side(
     context = get_context("spawn")
     stop = context.Event()
     threads = max(1, (os.cpu_count() or 1) // jobs)
-    with (
-        stop_on_interrupt() as asked,
-        ProcessPoolExecutor(jobs, context, _start_worker, (stop,)) as pool,
-    ):
-        futures = [pool.submit(one, c, p, command, threads, quiet) for c, p in left]
-        failed = False
-        while not (asked.is_set() or failed):
-            done, others = wait(futures, timeout=0.2, return_when=FIRST_EXCEPTION)
-            failed = any(future.exception() is not None for future in done)
-            if not others:
-                break
-        if asked.is_set() or failed:
-            stop.set()  # those that train save their state
-            pool.shutdown(wait=True, cancel_futures=True)
-        ended = [future for future in futures if not future.cancelled()]
-        return all([future.result() for future in ended]) and len(ended) == len(futures)
+    try:
+        with (
+            stop_on_interrupt() as asked,
+            ProcessPoolExecutor(jobs, context, _start_worker, (stop,)) as pool,
+        ):
+            futures = [pool.submit(one, c, p, command, threads, quiet) for c, p in left]
+            failed = False
+            while not (asked.is_set() or failed):
+                done, others = wait(futures, timeout=0.2, return_when=FIRST_EXCEPTION)
+                failed = any(future.exception() is not None for future in done)
+                if not others:
+                    break
+            if asked.is_set() or failed:
+                stop.set()  # those that train save their state
+                pool.shutdown(wait=True, cancel_futures=True)
+            ended = [future for future in futures if not future.cancelled()]
+            return all([future.result() for future in ended]) and len(ended) == len(futures)
+    except BrokenProcessPool:  # the others are ended with it
+        raise RunFailedError(
+            "a training's process was killed, perhaps for want of memory: fewer --jobs need less. Go on "
+            f"with: {command}"
+        ) from None
 
 
 def _start_worker(stop: Any) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from imm_rl.cli import values
+from imm_rl.cli.setting_options import add_fields
 from imm_rl.errors import InvalidInputError, unknown_name
 from imm_rl.language.lm_presets import PRESETS, default_lambda, preset_values, told_lambdas
 from imm_rl.language.lm_settings import (
@@ -56,7 +57,6 @@ FAST: dict[str, Any] = {
 `memory` and `compile`, has these values anyway."""
 
 SETTINGS = tuple(field.name for field in dataclasses.fields(LMSettings))
-_METAVARS = {"int": "N", "float": "X", "bool": "true|false", "str": "NAME"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,15 +154,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "settings of model and training",
         "Defaults are the laptop LSTM's; --model transformer --print-config shows a transformer's.",
     )
-    for field in dataclasses.fields(LMSettings):
-        told = str(field.metadata["help"])
-        told, _, default = told.partition("; default: ")
-        default = default or str(field.default).lower()
-        group.add_argument(
-            f"--{field.name.replace('_', '-')}",
-            metavar=_METAVARS[str(field.type).partition(" ")[0]],
-            help=f"{told} (default: {default})".replace("%", "%%"),
-        )
+    add_fields(group, LMSettings)
 
 
 def resolve(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -38,6 +39,21 @@ class Job(NamedTuple):
         except OSError as error:
             raise InvalidInputError(f"cannot make the folder {folder}: {error.strerror}.") from None
         return folder
+
+    def command(self, options: Mapping[str, Any]) -> str:
+        """The command line with every option that has a say, those that were given alone.
+
+        Args:
+            options: The experiment's, with their defaults; `jobs` has none.
+        """
+        args = self.args
+        words = ["imm-rl", "reproduce", args.experiment, "--out", str(args.out)]
+        for name, default in options.items():
+            given = getattr(args, name)
+            if given != default and name != "jobs":
+                words.append(f"--{name.replace('_', '-')}")
+                words += [] if given is True else [str(given)]
+        return shlex.join(words)
 
     def progress(self, title: str, unit: str) -> Callable[[int, int], None] | None:
         """Shows (done, total) on stderr; None with `--quiet`."""

@@ -84,7 +84,7 @@ def run(job: Job) -> Sequence[Path]:
     files = [out / f"{name}.{suffix}" for suffix in ("csv", "png", "md")]
     write_text(files[0], report.to_text(rows))
     report.picture(files[1], rows, bigram=name == "table-bigram")
-    about = f"`{_command(job)}`. {corpus.about()}; fingerprint {corpus.fingerprint()}."
+    about = f"`{job.command(OPTIONS)}`. {corpus.about()}; fingerprint {corpus.fingerprint()}."
     note = report.note(
         rows, about, configs[0].settings, configs[0].preset, bigram=name == "table-bigram"
     )
@@ -92,16 +92,6 @@ def run(job: Job) -> Sequence[Path]:
     if not job.args.quiet:
         print(note)
     return files
-
-
-def _command(job: Job) -> str:
-    """The command line with every option that has a say, those that were given alone."""
-    args = job.args
-    words = ["imm-rl", "reproduce", args.experiment, "--out", str(args.out)]
-    for name, default in OPTIONS.items():
-        if getattr(args, name) != default and name != "jobs":
-            words += [f"--{name}", str(getattr(args, name))]
-    return shlex.join(words)
 
 
 def _configs(job: Job) -> list[LMConfig]:

@@ -6,6 +6,7 @@ Every training is a run folder of its own below `--out`; a command that is repea
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,32 +14,23 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from imm_rl.cli.reproduce_job import Family, Job
-from imm_rl.errors import InvalidInputError
+from imm_rl.cli.setting_options import add_fields
+from imm_rl.errors import InvalidInputError, invalid
 from imm_rl.files import write_text
+from imm_rl.language.glue_settings import GlueSettings
 
 if TYPE_CHECKING:
     from imm_rl.cli.bert_training import BertConfig
 
 TASKS = "cola,mrpc,qnli,rte"
 
-# As in `GlueSettings`, which tests compare: its module is not imported for `--help`.
-SETTINGS: Mapping[str, tuple[Any, str]] = MappingProxyType(
+NAMES: Mapping[str, str] = MappingProxyType(
     {
-        "epochs": (3, "passes over the training examples"),
-        "batch_size": (32, "examples of an update"),
-        "learning_rate": (2e-5, "largest step size; it rises over --warmup, then falls to 0"),
-        "warmup": (0.1, "share of the updates over which the step size rises"),
-        "weight_decay": (0.01, "of AdamW"),
-        "max_length": (128, "word pieces of an example; the rest is cut off"),
-        "mlm_weight": (1.0, "weight of the masked-LM loss"),
-        "mlm_probability": (0.15, "share of word pieces that are masked"),
-        "lambda": ("0.5", "weight of the matching term: a number or a schedule"),
-        "k": (5, "completions of a restricted context"),
-        "matched": (16, "masked positions of a batch that are matched, at most"),
-        "context": ("left", "what the bigram sees: left, or both"),
+        {"imm_lambda": "lambda"}.get(field.name, field.name): field.name
+        for field in dataclasses.fields(GlueSettings)
     }
 )
-"""Default and help of each setting of a training."""
+"""The settings of a training: option -> field."""
 
 OPTIONS: Mapping[str, Any] = MappingProxyType(
     {
@@ -48,7 +40,9 @@ OPTIONS: Mapping[str, Any] = MappingProxyType(
         "model": "bert-base-uncased",
         "glue": None,
         "jobs": 1,
-        **{name: default for name, (default, _) in SETTINGS.items()},
+        "workers": 0,
+        "keep": False,
+        **{option: getattr(GlueSettings, name) for option, name in NAMES.items()},
     }
 )
 
@@ -68,10 +62,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FOLDER",
         help="folder of GLUE's TSV files, such as CoLA/train.tsv (default: from the hub)",
     )
-    for name, (default, text) in SETTINGS.items():
-        shown = f"{text} (default: {default})".replace("%", "%%")
-        metavar = {float: "X", int: "N"}.get(type(default), "TEXT")
-        group.add_argument(f"--{name.replace('_', '-')}", metavar=metavar, help=shown)
+    group.add_argument(
+        "--workers", metavar="N", help="processes of each training that make batches (default: 0)"
+    )
+    group.add_argument(
+        "--keep",
+        action="store_true",
+        default=None,
+        help="keep each fine-tuned model, as a folder model/ of transformers in its run folder",
+    )
+    add_fields(group, GlueSettings, {name: option for option, name in NAMES.items()})
 
 
 def run(job: Job) -> Sequence[Path]:
@@ -98,7 +98,7 @@ def run(job: Job) -> Sequence[Path]:
     files = [out / f"table-2.{suffix}" for suffix in ("csv", "png", "md")]
     write_text(files[0], report.to_text(rows))
     report.picture(files[1], rows)
-    note = report.note(rows, f"`{_command(job)}`. {about}", configs[0].settings)
+    note = report.note(rows, f"`{job.command(OPTIONS)}`. {about}", configs[0].settings)
     write_text(files[2], note)
     if not job.args.quiet:
         print(note)
@@ -110,7 +110,7 @@ def _configs(job: Job) -> tuple[list[BertConfig], str]:
     from imm_rl.cli import values
     from imm_rl.cli.bert_training import BertConfig
     from imm_rl.language.glue import checked_task, load_task
-    from imm_rl.language.glue_settings import METHODS, GlueSettings
+    from imm_rl.language.glue_settings import METHODS
     from imm_rl.language.masked_checkpoint import (
         check_architecture,
         load_tokenizer,
@@ -121,15 +121,21 @@ def _configs(job: Job) -> tuple[list[BertConfig], str]:
     args = job.args
     values.count("--jobs", args.jobs)
     restarts = values.count("--restarts", args.restarts)
-    given = {name: getattr(args, name) for name in SETTINGS}
-    given["imm_lambda"] = str(given.pop("lambda"))
-    settings = values.settings(given, GlueSettings)
+    workers = values.whole("--workers", args.workers)
+    settings = values.settings(
+        {name: getattr(args, option) for option, name in NAMES.items()}, GlueSettings
+    )
+    if settings.precision == "bfloat16" and job.device == "cuda":
+        from transformers.utils import is_torch_bf16_gpu_available
+
+        if not is_torch_bf16_gpu_available():
+            raise invalid("--precision", "be float32: this GPU has no bfloat16", settings.precision)
     tasks = [checked_task(name) for name in args.tasks.split(",")]
     if len({task.name for task in tasks}) < len(tasks):
         raise InvalidInputError(f"--tasks names a task twice: {args.tasks}.")
     model = model_place(args.model)
     glue = None if args.glue is None else str(Path(args.glue).expanduser().absolute())
-    check_architecture(model)
+    check_architecture(model, settings.max_length)
     load_tokenizer(model)
     data = {task.name: load_task(task.name, glue) for task in tasks}
     fingerprint = model_fingerprint(model)
@@ -144,23 +150,16 @@ def _configs(job: Job) -> tuple[list[BertConfig], str]:
             data_fingerprint=data[task.name].fingerprint(),
             device=job.device,
             settings=settings,
+            workers=workers,
+            keep=bool(args.keep),
         )
         for restart in range(restarts)
         for task in tasks
         for method in METHODS
     ]
     sizes = ", ".join(f"{name} {len(d.train):,} / {len(d.dev):,}" for name, d in data.items())
-    return found, f"Model {fingerprint}; training / development examples: {sizes}."
-
-
-def _command(job: Job) -> str:
-    """The command line with every option that has a say, those that were given alone."""
-    args = job.args
-    words = ["imm-rl", "reproduce", args.experiment, "--out", str(args.out)]
-    for name, default in OPTIONS.items():
-        if getattr(args, name) != default and name != "jobs":
-            words += [f"--{name.replace('_', '-')}", str(getattr(args, name))]
-    return shlex.join(words)
+    notes = "".join(f" {part.note}." for part in data.values() if part.note)
+    return found, f"Model {fingerprint}; training / development examples: {sizes}.{notes}"
 
 
 FAMILY = Family(

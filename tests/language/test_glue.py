@@ -22,7 +22,7 @@ def written(folder: Path, name: str, text: str | bytes, part: str = "train") -> 
         (place / f"{other}.tsv").write_text(
             {
                 "CoLA": "s\t1\t\tA good one.\ns\t0\t*\tA one good.\n",
-                "MRPC": f"{MRPC}1\t1\t2\tA.\tB.\n0\t1\t3\tA.\tC.\n",
+                "MRPC": f"{MRPC}1\t51\t52\tA.\tB.\n0\t51\t53\tA.\tC.\n",
                 "RTE": f"{RTE}0\tA.\tB.\tentailment\n1\tA.\tC.\tnot_entailment\n",
                 "QNLI": "index\tquestion\tsentence\tlabel\n0\tA?\tB.\tentailment\n",
             }[name]
@@ -70,10 +70,35 @@ def test_load_task_reads_golden_lines(
     assert len(data.dev) >= 1
 
 
-def test_load_task_takes_the_paraphrase_corpus_own_name(tmp_path: Path) -> None:
-    path = written(tmp_path, "MRPC", f"{MRPC}1\t1\t2\tA.\tB.\n0\t1\t3\tA.\tC.\n")
+TRAIN = f"{MRPC}1\t1\t2\tA.\tB.\n0\t51\t53\tA.\tC.\n0\t1\t3\tA.\tD.\n1\t53\t51\tC.\tA.\n"
+
+
+def test_load_task_takes_the_paraphrase_corpus_less_the_development_examples(
+    tmp_path: Path,
+) -> None:
+    """GLUE makes both parts of it; dev.tsv has the pairs 51 52 and 51 53, in this order."""
+    path = written(tmp_path, "MRPC", TRAIN)
     path.rename(path.parent / "msr_paraphrase_train.txt")
-    assert len(load_task("mrpc", tmp_path).train) == 2
+    data = load_task("mrpc", tmp_path)
+    assert data.train == [
+        Example(("A.", "B."), 1),
+        Example(("A.", "D."), 0),
+        Example(("C.", "A."), 1),
+    ]
+    assert len(data.dev) == 2
+    assert data.note == (
+        "1 examples of msr_paraphrase_train.txt that are in dev.tsv were left out of the training "
+        "examples of mrpc"
+    )
+
+
+def test_load_task_refuses_training_examples_that_are_scored(tmp_path: Path) -> None:
+    path = written(tmp_path, "MRPC", TRAIN)
+    with pytest.raises(
+        InvalidInputError, match="share 1 examples, such as that of the ids 51 and"
+    ) as e:
+        load_task("mrpc", tmp_path)
+    assert str(path) in str(e.value)
 
 
 @pytest.mark.parametrize(
@@ -81,6 +106,7 @@ def test_load_task_takes_the_paraphrase_corpus_own_name(tmp_path: Path) -> None:
     [
         ("RTE", "", "train.tsv is empty"),
         ("RTE", RTE, "train.tsv has no examples"),
+        ("MRPC", MRPC.replace("#2 ID", "2 ID"), "line 1: the header has no column '#2 ID'"),
         ("RTE", "index\tsentence1\tlabel\n", "line 1: the header has no column 'sentence2'"),
         ("RTE", f"{RTE}0\tA.\tB.\tentailed\n", "line 2: the label must be entailment or not_ent"),
         (
@@ -118,8 +144,9 @@ def test_unknown_task_gets_the_nearest() -> None:
         checked_task("qnl")
 
 
+@pytest.mark.parametrize("cached", [False, True])
 def test_load_task_without_a_hub_fails_soon_and_names_the_folder(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cached: bool
 ) -> None:
     import datasets
     from huggingface_hub import constants
@@ -130,7 +157,7 @@ def test_load_task_without_a_hub_fails_soon_and_names_the_folder(
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     began = time.perf_counter()
     with pytest.raises(InvalidInputError, match="--glue FOLDER with GLUE's TSV files, RTE/train"):
-        load_task("rte")
+        load_task("rte", cached=cached)
     assert time.perf_counter() - began < 15.0
     assert not constants.HF_HUB_OFFLINE
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import resource
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from imm_rl.errors import InvalidInputError
+from imm_rl.errors import InvalidInputError, RunFailedError
 from imm_rl.language.glue import TaskData, load_task
 from imm_rl.language.glue_settings import GlueSettings
 from imm_rl.language.glue_training import StoppedTrainingError, encoded, fine_tune
@@ -99,27 +100,134 @@ def test_plain_is_transformers_own_fine_tuning_bit_for_bit(
     assert mine["losses"] == pytest.approx(losses, rel=1e-6)
 
 
-def test_a_training_that_was_stopped_goes_on_from_its_epoch_and_ends_the_same(
-    data: TaskData, small_bert: Path, tmp_path: Path
+@pytest.mark.parametrize("at", [1, 3, 4])  # within the first epoch, within the second, at its end
+def test_a_training_that_was_stopped_goes_on_and_ends_the_same(
+    data: TaskData, small_bert: Path, tmp_path: Path, at: int
 ) -> None:
-    arguments = (data, str(small_bert), settings(epochs=3), "imm")
-    whole = fine_tune(*arguments, seed=1, folder=tmp_path / "whole")
+    arguments = (data, str(small_bert), settings(epochs=3, imm_lambda="linear:1->0.2@1"), "imm")
+    whole = fine_tune(*arguments, seed=1, folder=tmp_path / "whole", keep=tmp_path / "one")
     asked = 0
 
-    def stop_in_the_second_epoch() -> bool:
+    def stop() -> bool:
         nonlocal asked
         asked += 1
-        return asked == 3
+        return asked == at
 
     with pytest.raises(StoppedTrainingError):
-        fine_tune(*arguments, seed=1, folder=tmp_path / "cut", stopped=stop_in_the_second_epoch)
-    assert [path.name for path in (tmp_path / "cut").iterdir()] == ["checkpoint-2"]
+        fine_tune(*arguments, seed=1, folder=tmp_path / "cut", stopped=stop)
+    assert [path.name for path in (tmp_path / "cut").iterdir()] == [f"checkpoint-{at}"]
     # A kill in the midst of writing leaves a checkpoint without its state, which is not taken up.
-    (tmp_path / "cut" / "checkpoint-4").mkdir()
-    (tmp_path / "cut" / "checkpoint-4" / "trainer_state.json").write_text('{"epo')
+    (tmp_path / "cut" / "checkpoint-5").mkdir()
+    (tmp_path / "cut" / "checkpoint-5" / "trainer_state.json").write_text('{"epo')
     torch.manual_seed(99)
+    rest = fine_tune(*arguments, seed=1, folder=tmp_path / "cut", keep=tmp_path / "two")
+    assert rest["resumed_at"] == at
+    assert same(rest) == same(whole)
+    assert len(whole["losses"]) == 3
+    weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("one", "two")]
+    assert weights[0] == weights[1]
+
+
+def test_checkpoints_within_an_epoch_change_nothing_and_are_taken_up(
+    data: TaskData, small_bert: Path, tmp_path: Path
+) -> None:
+    """Batches of 3: six updates an epoch, checkpoints after 4 and 6 of them; a kill after the fifth."""
+    arguments = (data, str(small_bert), settings(epochs=1, batch_size=3), "imm")
+    whole = fine_tune(*arguments, seed=2, folder=tmp_path / "whole")
+    updates = 0
+
+    def kill() -> bool:
+        nonlocal updates
+        updates += 1
+        if updates == 5:
+            raise KeyboardInterrupt
+        return False
+
+    with pytest.raises(KeyboardInterrupt):
+        fine_tune(*arguments, seed=2, folder=tmp_path / "cut", save_every=4, stopped=kill)
+    rest = fine_tune(*arguments, seed=2, folder=tmp_path / "cut", save_every=4)
+    assert rest["resumed_at"] == 4
+    assert same(rest) == same(whole)
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_batches_of_other_processes_are_the_same(
+    data: TaskData, small_bert: Path, tmp_path: Path
+) -> None:
+    found = [
+        fine_tune(
+            data, str(small_bert), settings(), "imm", seed=4, folder=tmp_path / str(n), workers=n
+        )
+        for n in (0, 2)
+    ]
+    assert same(found[0]) == same(found[1])
+
+
+def test_what_is_kept_is_the_model_that_was_scored(
+    data: TaskData, small_bert: Path, tmp_path: Path
+) -> None:
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    place = tmp_path / "model"
+    place.mkdir()
+    (place / "old").write_text("of a training that was killed")
+    options = {"seed": 6, "folder": tmp_path / "made", "keep": place}
+    found = fine_tune(data, str(small_bert), settings(epochs=4), "mlm", **options)
+    tokenizer = AutoTokenizer.from_pretrained(place)
+    model = AutoModelForSequenceClassification.from_pretrained(place).eval()
+    texts = [list(column) for column in zip(*(e.texts for e in data.dev), strict=True)]
+    with torch.no_grad():
+        logits = model(**tokenizer(*texts, padding=True, return_tensors="pt")).logits
+    assert logits.argmax(-1).tolist() == found["dev_predictions"]
+    assert not (place / "old").exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["made", "model"]
+
+
+def test_bfloat16_is_near_to_float32(data: TaskData, small_bert: Path, tmp_path: Path) -> None:
+    exact, rounded = (
+        fine_tune(data, str(small_bert), settings(precision=p), "imm", seed=0, folder=tmp_path / p)[
+            "losses"
+        ]
+        for p in ("float32", "bfloat16")
+    )
+    assert exact != rounded
+    assert rounded == pytest.approx(exact, rel=0.02)
+
+
+@pytest.mark.parametrize("epochs", [1, 4])  # the loss of two updates is finite, of eight it is not
+def test_a_training_that_diverged_is_no_result(
+    data: TaskData, small_bert: Path, tmp_path: Path, epochs: int
+) -> None:
+    given = settings(epochs=epochs, learning_rate=1e30, warmup=0.0)
+    with pytest.raises(RunFailedError, match="diverged.*Lower the learning rate"):
+        fine_tune(data, str(small_bert), given, "plain", seed=0, folder=tmp_path)
+
+
+@pytest.mark.parametrize("size", [20_000, 80_000])  # the weights are larger; AdamW's moments alone
+def test_a_full_disk_is_one_line_and_the_training_goes_on(
+    data: TaskData, small_bert: Path, tmp_path: Path, size: int
+) -> None:
+    """No file may be larger than `size`, which is how a disk that is full looks to its writer."""
+    arguments = (data, str(small_bert), settings(), "mlm")
+    whole = fine_tune(*arguments, seed=1, folder=tmp_path / "whole")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    updates = 0
+
+    def fill() -> bool:
+        nonlocal updates
+        updates += 1
+        if updates == 3:  # the first epoch's checkpoint is written
+            resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+        return False
+
+    try:
+        with pytest.raises(RunFailedError, match="checkpoint-4 could not be written: .*Make room"):
+            fine_tune(*arguments, seed=1, folder=tmp_path / "cut", stopped=fill)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert [path.name for path in (tmp_path / "cut").iterdir()] == ["checkpoint-2"]
     rest = fine_tune(*arguments, seed=1, folder=tmp_path / "cut")
-    assert rest["resumed_at"] == 1
+    assert rest["resumed_at"] == 2
     assert same(rest) == same(whole)
 
 
@@ -142,6 +250,7 @@ def test_encoded_has_pairs_in_segments_and_cuts(data: TaskData, small_bert: Path
         ({"learning_rate": 0.0}, "learning_rate must be > 0"),
         ({"warmup": 1.0}, "warmup must be in"),
         ({"mlm_weight": 0.0}, "mlm_weight must be > 0"),
+        ({"precision": "float16"}, "Did you mean 'bfloat16'"),
         ({"context": "lef"}, "Did you mean 'left'"),
         ({"imm_lambda": "aligned:1"}, "of no use"),
     ],

@@ -53,8 +53,12 @@ def test_what_it_saves_loads_as_itself_and_as_a_classifier(
     classifier = AutoModelForSequenceClassification.from_pretrained(tmp_path).eval()
     ids = torch.tensor([[2, 7, 8, 9, 3]])
     with torch.no_grad():
-        assert torch.equal(model(ids).logits, again(ids).logits)
-        assert torch.equal(model(ids).logits, classifier(ids).logits)
+        # The last digit depends on where the weights lie in memory.
+        assert torch.allclose(model(ids).logits, again(ids).logits, atol=1e-7)
+        assert torch.allclose(model(ids).logits, classifier(ids).logits, atol=1e-7)
+    weights, loaded = model.state_dict(), again.state_dict()
+    assert weights.keys() == loaded.keys()
+    assert all(torch.equal(weights[name], loaded[name]) for name in weights)
 
 
 def test_labels_are_refused_by_the_model(small_bert: Path) -> None:
@@ -71,6 +75,12 @@ def test_another_architecture_is_refused(tmp_path: Path) -> None:
         checkpoint.check_architecture(str(tmp_path))
 
 
+def test_sentences_longer_than_the_model_are_refused(small_bert: Path) -> None:
+    checkpoint.check_architecture(str(small_bert), 128)
+    with pytest.raises(InvalidInputError, match="max_length must be at most 128, the positions of"):
+        checkpoint.check_architecture(str(small_bert), 129)
+
+
 def test_a_classifier_without_masked_lm_head_is_refused(small_bert: Path, tmp_path: Path) -> None:
     from transformers import AutoModelForSequenceClassification
 
@@ -84,7 +94,6 @@ def test_places_that_are_no_models_are_refused(tmp_path: Path) -> None:
         checkpoint.model_place(str(tmp_path))
     with pytest.raises(InvalidInputError, match="there is no such folder"):
         checkpoint.model_place(str(tmp_path / "none"))
-    assert checkpoint.model_place("bert-base-uncased") == "bert-base-uncased"
 
 
 @pytest.mark.parametrize("broken", ["model.safetensors", "config.json", "tokenizer.json"])

@@ -72,7 +72,7 @@ def test_a_batch_shows_every_restricted_context_and_hides_one_piece_of_each_comp
     where = asked[2 * count :].nonzero()
     assert where[:, 0].tolist() == list(range(24))  # one of each completion
     for (row, place), own in zip(
-        where.tolist(), contexts.repeat_interleave(4, 0).tolist(), strict=True
+        where.tolist(), np.repeat(contexts, 4, axis=0).tolist(), strict=True
     ):
         seen = ids[2 * count + row].tolist()
         assert seen.count(tokenizer.mask_token_id) == 1
@@ -131,6 +131,38 @@ def test_the_loss_and_its_gradient_are_those_made_by_hand(make: Loss, tokenizer:
     assert class_logits.grad is not None
     assert np.allclose(class_logits.grad[:2].numpy(), (share - np.eye(2)[[1, 0]]) / 2, atol=1e-6)
     assert not class_logits.grad[2:].any()
+
+
+@pytest.mark.parametrize("dense_bytes", [2**20, 0], ids=["dense", "sparse"])
+@pytest.mark.parametrize("context", ["left", "both"])
+def test_the_term_of_a_batch_that_trainer_moved_neither_mixes_devices_nor_waits(
+    make: Loss,
+    features: list[dict[str, Any]],
+    tokenizer: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    context: str,
+    dense_bytes: int,
+) -> None:
+    """The device is `meta`, which has no values; what `Trainer` moves a batch with is accelerate's."""
+    from accelerate.utils import send_to_device
+
+    from imm_rl.language import ngram_rows
+
+    monkeypatch.setitem(ngram_rows.NgramRows.__init__.__kwdefaults__, "dense_bytes", dense_bytes)
+    torch.manual_seed(0)
+    loss = make(k=2, matched=4, context=context)
+    labels = send_to_device(loss.collator(classify=True)(features)["labels"], torch.device("meta"))
+    assert labels["words"].is_meta
+    assert isinstance(labels["contexts"], np.ndarray)  # it can be neither pinned nor waited for
+    asked = len(labels["words"]) + 2 * len(labels["contexts"])
+    outputs = SimpleNamespace(
+        logits=torch.zeros(40, 2, device="meta"),
+        mlm_logits=torch.zeros(asked, len(tokenizer), device="meta", requires_grad=True),
+    )
+    loss._matcher(torch.device("meta"))._check = False  # of the first batch, which looks at values
+    loss(outputs, labels).backward()
+    assert set(loss.measured) == {"classification", "mlm", "imm"}
+    assert outputs.mlm_logits.grad.is_meta
 
 
 def test_lambda_zero_draws_nothing(make: Loss, features: list[dict[str, Any]]) -> None:

@@ -25,7 +25,6 @@ def test_counts_are_those_of_the_text() -> None:
     counted = left.counts(torch.tensor([[CLS], [5], [6], [SEP], [7], [99]]))
     assert counted.tolist() == [3, 3, 3, 1, 0, 0]
     assert len(left) == 10
-    assert sorted(left.sharing().tolist()) == [1] + [3] * 9
     both = TrainingPositions(ROWS, [CLS, SEP], "both")
     pairs = torch.tensor([[CLS, 6], [5, 7], [5, 8], [6, SEP], [6, 5], [5, SEP]])
     assert both.counts(pairs).tolist() == [2, 1, 1, 3, 0, 1]

@@ -143,11 +143,35 @@ def logistic() -> None:
             batch.advance(objective, ~batch.ended(100, 1e-4))
 
 
+def masked() -> None:
+    """The matching term of masked language models, its batch moved as `Trainer` moves it."""
+    import numpy as np
+    from accelerate.utils import send_to_device
+
+    from imm_rl.language import ngram_rows
+    from imm_rl.language.masked_bigram import MaskedBigram
+    from imm_rl.language.masked_collator import Targets
+    from imm_rl.language.ngram import KneserNey
+
+    model = KneserNey(2).fit(np.random.default_rng(0).integers(0, 12, 300), vocab_size=12)
+    options = ngram_rows.NgramRows.__init__.__kwdefaults__
+    for dense_bytes in (ngram_rows.DENSE_BYTES, 0):
+        options["dense_bytes"] = dense_bytes
+        for kind, width in (("left", 1), ("both", 2)):
+            made = Targets(words=torch.zeros(3), contexts=np.full((5, width), 4))
+            moved = send_to_device(made, torch.device(DEVICE))
+            assert moved["words"].device.type == "imm_fake"
+            rows = MaskedBigram(model, [0], kind, DEVICE).probs(moved["contexts"])
+            assert rows.shape == (5, 12)
+            assert rows.device.type == "imm_fake"
+
+
 CHECKS: dict[str, Callable[[], None]] = {
     "faults": faults,
     "reinforce": reinforce,
     "losses": losses,
     "logistic": logistic,
+    "masked": masked,
 }
 
 
