@@ -73,11 +73,17 @@ def load_tokenizer(place: str) -> Any:
     """The tokenizer of a checkpoint.
 
     Raises:
-        InvalidInputError: There is none, or it has no mask token.
+        InvalidInputError: There is none, or it has no words or no mask token.
     """
     from transformers import AutoTokenizer
 
     tokenizer = _loaded(AutoTokenizer, place, "tokenizer")
+    # Where a folder has no tokenizer, transformers makes one that knows special pieces alone.
+    if len(tokenizer) <= len(tokenizer.all_special_ids):
+        raise InvalidInputError(
+            f"model {place}: there is no tokenizer beside it (tokenizer.json or vocab.txt). Save it there "
+            "too, with save_pretrained."
+        )
     if tokenizer.mask_token_id is None:
         raise InvalidInputError(f"model {place}: its tokenizer has no mask token.")
     return tokenizer

@@ -115,6 +115,13 @@ def test_damaged_checkpoints_give_one_clear_error(
     assert str(folder) in str(caught.value)
 
 
+def test_a_folder_without_a_tokenizer_is_refused(small_bert: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "bert"
+    shutil.copytree(small_bert, folder, ignore=shutil.ignore_patterns("tokenizer*", "vocab*"))
+    with pytest.raises(InvalidInputError, match="there is no tokenizer beside it"):
+        checkpoint.load_tokenizer(str(folder))
+
+
 def test_fingerprint_changes_with_the_weights(small_bert: Path, tmp_path: Path) -> None:
     shutil.copytree(small_bert, tmp_path / "bert")
     before = checkpoint.model_fingerprint(str(tmp_path / "bert"))
