@@ -20,7 +20,6 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from imm_rl.agents.advantages import Advantages
 from imm_rl.agents.advice import BeliefFollower, Guide, refuse_memory
@@ -34,7 +33,7 @@ from imm_rl.agents.arguments import (
     checked_weights,
 )
 from imm_rl.agents.contexts import ContextSource
-from imm_rl.agents.device_advantages import DeviceAdvantages, counted, summed
+from imm_rl.agents.device_advantages import DeviceAdvantages
 from imm_rl.agents.device_contexts import DeviceSource
 from imm_rl.agents.device_matching import DeviceMatchingTerm
 from imm_rl.agents.device_parts import DeviceParts, refusal
@@ -44,6 +43,7 @@ from imm_rl.agents.finite_losses import FiniteLosses
 from imm_rl.agents.matching_term import MatchingTerm
 from imm_rl.agents.methods import TERMS, checked_method
 from imm_rl.agents.network import BatchedStateNetwork
+from imm_rl.agents.policy_loss import PolicyLoss
 from imm_rl.agents.restricted.base import RestrictedPolicy
 from imm_rl.agents.rollout import Rollout, TabularRollouts, action_cdf
 from imm_rl.agents.settings import ReinforceSettings, checked_count, checked_index
@@ -206,6 +206,14 @@ class IMMReinforce:
                 device=self.device,
             )
             self.rollouts, self.advantages, self.term = parts.rollouts, parts.advantages, parts.term
+        self._policy_loss = PolicyLoss(
+            self.advantages,
+            (self.n_runs, model.n_states, model.n_actions),
+            n_envs=settings.n_envs,
+            batch_steps=self.batch_steps,
+            entropy_coef=settings.entropy_coef,
+            device=self.device,
+        )
         self.shown: FloatArray = np.zeros(self.n_runs)  # steps that `bc` was shown first
         self._n_updates = 0  # of the whole training, once it is known
         self.controller: WeightController | None = None
@@ -326,45 +334,6 @@ class IMMReinforce:
         self.optimizer.step()
         return measures
 
-    def _policy_loss(self, log_probs: Tensor, rollout: Rollout | DeviceRollout) -> Tensor:
-        """−mean_t A_t log π(a_t|s_t) − c·(mean entropy at the states visited), (N,).
-
-        A sum over the batch is a sum over the table of states and actions with the batch's advantages
-        added up in each cell, which costs the same for any number of steps.
-        """
-        shares, visits = self._sums(rollout)
-        loss = -(shares.view_as(log_probs) * log_probs).sum(dim=(1, 2))
-        if visits is not None:
-            entropy = -(log_probs.exp() * log_probs).sum(dim=2)
-            bonus = (visits.view_as(entropy) * entropy).sum(dim=1)
-            loss = loss - self.settings.entropy_coef * bonus
-        return loss
-
-    def _sums(self, rollout: Rollout | DeviceRollout) -> tuple[Tensor, Tensor | None]:
-        """Advantages by run, state and action (N·S·A,); visits by run and state where asked for.
-
-        Both are divided by the steps of the batch.
-        """
-        n_states, n_actions = self.pair.model.n_states, self.pair.model.n_actions
-        size, wanted = self.n_runs * n_states, self.settings.entropy_coef > 0.0
-        visits: Any = None
-        if isinstance(self.advantages, DeviceAdvantages) and isinstance(rollout, DeviceRollout):
-            rows = self.advantages.run(rollout) * n_states + rollout.states
-            cells = rows * n_actions + rollout.actions
-            table = summed(cells, self.advantages(rollout), size * n_actions) / self.batch_steps
-            if wanted:
-                visits = (counted(rows, size) / self.batch_steps).float()
-            return table.float(), visits
-        advantages: Any = self.advantages(rollout)  # type: ignore[arg-type]  # both are of the host
-        run = np.arange(rollout.states.shape[1]) // self.settings.n_envs
-        state_cells = (run * n_states + rollout.states).ravel()
-        places = state_cells * n_actions + rollout.actions.ravel()
-        sums = np.bincount(places, weights=advantages.ravel(), minlength=size * n_actions)
-        if wanted:
-            visits = np.bincount(state_cells, minlength=size) / self.batch_steps
-            visits = self._tensor(visits)
-        return self._tensor(sums / self.batch_steps), visits
-
     def _adviser(self, progress: float) -> Guide | None:
         """Who acts before the agent does: with `jsrl` the restricted policy, for λ of the episode."""
         if self.guide is None or self.controller is None:
@@ -418,9 +387,6 @@ class IMMReinforce:
             if isinstance(self.term, DeviceMatchingTerm):
                 self.term.check()
             self._losses.check()
-
-    def _tensor(self, array: FloatArray) -> Tensor:
-        return torch.as_tensor(array, dtype=torch.float32, device=self.device)
 
 
 def _evaluation_updates(n_updates: int, points: int) -> set[int]:
