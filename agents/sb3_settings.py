@@ -19,9 +19,9 @@ from imm_rl.agents.settings import (
     checked_count,
     checked_real,
     checked_sizes,
-    setting,
 )
 from imm_rl.errors import InvalidInputError, invalid, unknown_name
+from imm_rl.settings_checks import setting
 
 MATCHING = ("contexts", "context_weight", "imm_batch", "completions", "refresh")
 """Settings that say how to match, and nothing where there is no restricted policy."""
