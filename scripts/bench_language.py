@@ -34,7 +34,7 @@ def trainer_of(args: argparse.Namespace, method: str, **settings: object):
     corpus = load_corpus(args.corpus, max_vocab=args.max_vocab)
     if args.model is not None:
         settings["model"] = args.model
-    chosen = LMSettings.preset(args.preset, start="epoch:0", **settings)
+    chosen = LMSettings.preset(args.preset, start="epoch:0", warmup=0, **settings)
     ngram = KneserNey(chosen.order).fit(corpus.train, vocab_size=len(corpus.vocabulary))
     return LMTrainer(corpus, chosen, method, parse(0.25), ngram, device=args.device)
 
