@@ -22,6 +22,7 @@ import argparse
 import itertools
 import random
 import sys
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -189,15 +190,27 @@ def new_bert(pieces: int, units: int = 64, layers: int = 2, heads: int = 4) -> A
 
 
 def word_pieces(texts: Sequence[str], most: int = VOCABULARY) -> Any:
-    """A WordPiece tokenizer of the texts, of so many pieces at most."""
-    from tokenizers import BertWordPieceTokenizer
+    """A WordPiece tokenizer of the texts: single letters, and the commonest words, so many pieces in all.
+
+    Not by the trainers of `tokenizers`: of pieces that are equally common theirs take now these, now those,
+    so that no two runs would give the same numbers.
+    """
+    from tokenizers.normalizers import BertNormalizer
+    from tokenizers.pre_tokenizers import BertPreTokenizer
     from transformers import BertTokenizerFast
 
-    trained = BertWordPieceTokenizer()
-    trained.train_from_iterator(texts, vocab_size=most, special_tokens=SPECIAL, show_progress=False)
-    pieces = trained.get_vocab()
+    normalizer, splitter = BertNormalizer(), BertPreTokenizer()
+    counts = Counter(
+        word
+        for text in texts
+        for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(text))
+    )
+    letters = sorted({letter for word in counts for letter in word})
+    pieces = [*SPECIAL, *letters, *(f"##{letter}" for letter in letters)]
+    words = sorted((word for word in counts if len(word) > 1), key=lambda w: (-counts[w], w))
+    pieces += words[: max(0, most - len(pieces))]
     make: Callable[..., Any] = BertTokenizerFast
-    return make(vocab=pieces)
+    return make(vocab={piece: i for i, piece in enumerate(pieces)})
 
 
 if __name__ == "__main__":
