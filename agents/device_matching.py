@@ -8,6 +8,8 @@ Index letters: N runs (n of a part), S states, A actions.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -15,9 +17,7 @@ from torch import Tensor
 from imm_rl.agents.contexts import GivenTargets
 from imm_rl.agents.device_contexts import DeviceContexts, DeviceSource
 from imm_rl.agents.device_rollout import DeviceRollout
-from imm_rl.agents.matching_term import Found, MatchingTerm, to_numpy
-from imm_rl.agents.rollout import BoolArray
-from imm_rl.envs.model import FloatArray
+from imm_rl.agents.matching_term import Found, MatchingTerm
 from imm_rl.errors import RunFailedError
 from imm_rl.matching import InducedModelMatching, SharedSupport
 
@@ -48,45 +48,26 @@ class DeviceMatchingTerm(MatchingTerm):
             self.source.skip(rollout)
             return None
         found: list[_Part] = []
-        for runs, contexts in self.source.parts(
-            rollout
-        ):  # to the end: then it carries its beliefs on
+        # To the last part: then the source carries its beliefs on.
+        for runs, contexts in self.source.parts(rollout):
             whole = runs == slice(0, self._n_runs)
             some = log_probs if whole else log_probs[runs].detach()
             found.append(self._part(some, contexts, looked))
         (first, *others) = found
-        if not others:
-            return Found(first.loss, first.measures, first.met)
-        return _together(log_probs, found)
+        return _together(log_probs, found) if others else first.found
 
     def _part(self, log_probs: Tensor, contexts: DeviceContexts, looked: bool) -> _Part:
         """The term of n runs; of log-probabilities without gradients, with its gradient."""
         apart = not log_probs.requires_grad
-        if apart:
-            log_probs.requires_grad_()
-        term = None
-        if looked or self._method == "imm":
-            term = self._imm.term(lambda _: log_probs, contexts, weights=contexts.weights)
-        if term is not None and self._method == "imm":
-            loss = term.loss
-        else:
-            loss = -(self._table(contexts).to(log_probs.dtype) * log_probs).sum(dim=(1, 2))
-        measures: dict[str, FloatArray] = {}
-        met: BoolArray = np.ones(1, dtype=bool)
-        if term is not None and looked:
-            met = (contexts.weights > 0.0).any(-1).cpu().numpy()
-            measured = self._imm.measures(
-                term, contexts.weights, log_probs=log_probs, support_weights=contexts.beliefs
-            )
-            values = {f"imm/{name}": to_numpy(value) for name, value in measured.items()}
-            values["imm/loss"] = to_numpy(loss)
-            measures = {name: np.where(met, value, np.nan) for name, value in values.items()}
-            weight = to_numpy(contexts.weights.sum(-1)) / contexts.steps
-            measures["imm/weight"] = np.broadcast_to(weight, (len(log_probs),)).astype(np.float64)
+        found = self._at(log_probs.requires_grad_(), contexts, looked=looked)
         if not apart:
-            return _Part(loss, None, measures, met)
-        (gradient,) = torch.autograd.grad(loss.sum(), log_probs)
-        return _Part(loss.detach(), gradient, measures, met)
+            return _Part(found, None)
+        (gradient,) = torch.autograd.grad(found.loss.sum(), log_probs)
+        return _Part(found._replace(loss=found.loss.detach()), gradient)
+
+    def _by_state(self, log_probs: Tensor, contexts: DeviceContexts) -> Tensor:
+        loss: Tensor = -(self._table(contexts).to(log_probs.dtype) * log_probs).sum(dim=(1, 2))
+        return loss
 
     def _table(self, contexts: DeviceContexts) -> Tensor:
         """Target mass on states, (n, S, A), as `by_state.target_table`."""
@@ -109,22 +90,21 @@ class DeviceMatchingTerm(MatchingTerm):
             )
 
 
-class _Part:
-    """The term of some runs: loss (n,), its gradient (n, S, A) where it was taken, measures."""
+class _Part(NamedTuple):
+    """The term of some runs, and its gradient (n, S, A) where it was taken."""
 
-    def __init__(
-        self, loss: Tensor, gradient: Tensor | None, measures: dict[str, FloatArray], met: BoolArray
-    ) -> None:
-        self.loss, self.gradient, self.measures, self.met = loss, gradient, measures, met
+    found: Found
+    gradient: Tensor | None
 
 
 def _together(log_probs: Tensor, parts: list[_Part]) -> Found:
     """All runs' term: its value and its gradient, of parts whose beliefs are no longer held."""
     gradient = torch.cat([part.gradient for part in parts if part.gradient is not None])
     moved = ((log_probs - log_probs.detach()) * gradient).sum(dim=(1, 2))  # 0, with the gradient
-    loss = torch.cat([part.loss for part in parts]) + moved
+    found = [part.found for part in parts]
+    loss = torch.cat([each.loss for each in found]) + moved
     measures = {
-        name: np.concatenate([part.measures[name] for part in parts]) for name in parts[0].measures
+        name: np.concatenate([each.measures[name] for each in found]) for name in found[0].measures
     }
-    met = np.concatenate([np.broadcast_to(part.met, part.loss.shape) for part in parts])
+    met = np.concatenate([np.broadcast_to(each.met, each.loss.shape) for each in found])
     return Found(loss, measures, met)

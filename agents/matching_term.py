@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from imm_rl.agents.by_state import target_table
-from imm_rl.agents.contexts import Contexts, GivenTargets, make_source
+from imm_rl.agents.contexts import GivenTargets, make_source
 from imm_rl.agents.restricted.base import RestrictedPolicy
 from imm_rl.agents.rollout import BoolArray
 from imm_rl.agents.settings import ReinforceSettings
@@ -150,19 +150,20 @@ class MatchingTerm:
             looked: Whether it is measured.
         """
         contexts = self.source.contexts(rollout)
-        if not needed:
-            return None
+        return self._at(log_probs, contexts, looked=looked) if needed else None
+
+    def _at(self, log_probs: Tensor, contexts: Any, *, looked: bool) -> Found:
+        """The term at some contexts, `Contexts` or those of a device; (n, S, A) of n runs."""
         term: Term | None = None
         if looked or self._method == "imm":
             term = self._imm.term(lambda _: log_probs, contexts, weights=contexts.weights)
         loss = term.loss if term and self._method == "imm" else self._by_state(log_probs, contexts)
-        met = (contexts.weights > 0.0).any(axis=-1)
-        measures: dict[str, FloatArray] = {}
-        if term is not None and looked:
-            measures = self._measures(term, loss, log_probs, contexts, met)
-        return Found(loss, measures, met)
+        if term is None or not looked:
+            return Found(loss, {}, np.ones(1, dtype=bool))
+        met = _on_host((contexts.weights > 0.0).any(-1))
+        return Found(loss, self._measures(term, loss, log_probs, contexts, met), met)
 
-    def _by_state(self, log_probs: Tensor, contexts: Contexts) -> Tensor:
+    def _by_state(self, log_probs: Tensor, contexts: Any) -> Tensor:
         table = target_table(contexts, self._n_runs, visited=self.visits)
         on = uploaded(table, log_probs.device, torch.float32)
         loss: Tensor = -(on * log_probs).sum(dim=(1, 2))
@@ -173,10 +174,10 @@ class MatchingTerm:
         term: Term,
         loss: Tensor,
         log_probs: Tensor,
-        contexts: Contexts,
+        contexts: Any,
         met: BoolArray,
     ) -> dict[str, FloatArray]:
-        """What TensorBoard shows of the term, each (N,); reads the graph, changes nothing.
+        """What TensorBoard shows of the term, each (n,); reads the graph, changes nothing.
 
         A run none of whose contexts has weight, one that is not `met`, has no distance to speak of: NaN.
         """
@@ -187,8 +188,8 @@ class MatchingTerm:
         values["imm/loss"] = to_numpy(loss)
         values = {name: np.where(met, value, np.nan) for name, value in values.items()}
         # How much a step's context counts on average: 1 if all count fully.
-        weight = contexts.weights.sum(axis=-1) / contexts.steps
-        values["imm/weight"] = np.broadcast_to(weight, (self._n_runs,)).astype(np.float64)
+        weight = _on_host(contexts.weights.sum(-1)) / contexts.steps
+        values["imm/weight"] = np.broadcast_to(weight, (len(log_probs),)).astype(np.float64)
         return values
 
     def _grad_cosine(self, main: Tensor, matching: Tensor) -> FloatArray:
@@ -204,6 +205,11 @@ class MatchingTerm:
                 sums[i] += product.flatten(1).sum(dim=1)
         norms = sums[1].sqrt() * sums[2].sqrt()  # the product of the squares could underflow
         return to_numpy(sums[0] / norms.clamp_min(torch.finfo(sums.dtype).tiny))
+
+
+def _on_host(values: Any) -> Any:
+    """An array, or a tensor of the device as one; then the host waits for it."""
+    return values.cpu().numpy() if isinstance(values, Tensor) else values
 
 
 def to_numpy(tensor: Tensor) -> FloatArray:
