@@ -38,8 +38,7 @@ class Task(NamedTuple):
         fields: The same on the hub.
         label: Column of the label in the TSV files.
         labels: Label as the TSV files write it -> class.
-        header: Whether the TSV files name their columns; if not, `columns` does.
-        columns: Columns of files without a header.
+        columns: Of TSV files without a header; () where the files name them.
         ids: Columns that tell examples apart, where training and development share a source.
         metric: "matthews", "f1" or "accuracy".
     """
@@ -51,7 +50,6 @@ class Task(NamedTuple):
     label: str
     labels: Mapping[str, int]
     metric: str
-    header: bool = True
     columns: tuple[str, ...] = ()
     ids: tuple[str, ...] = ()
 
@@ -69,7 +67,6 @@ TASKS: Mapping[str, Task] = MappingProxyType(
             "label",
             _YES_NO,
             "matthews",
-            header=False,
             columns=("source", "label", "star", "sentence"),
         ),
         "mrpc": Task(

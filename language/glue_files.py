@@ -68,7 +68,7 @@ def read_parts(folder: str | Path, task: Task) -> tuple[list[Example], list[Exam
 def _rows(path: Path, task: Task) -> list[_Row]:
     lines = _lines(path)
     columns, first = task.columns, 1
-    if task.header:
+    if not columns:
         columns, first = tuple(lines[0].split("\t")), 2
         missing = [name for name in (*task.texts, task.label, *task.ids) if name not in columns]
         if missing:

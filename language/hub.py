@@ -80,7 +80,7 @@ def commit_of(place: str) -> str | None:
 def _asked(kind: str, name: str, endpoint: str) -> tuple[str | None, tuple[str, ...]]:
     """Commit and files; of a hub that does not answer None and nothing."""
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
+    from huggingface_hub.errors import RepositoryNotFoundError
 
     api = HfApi(endpoint=endpoint)
     ask = api.model_info if kind == "model" else api.dataset_info
@@ -88,8 +88,6 @@ def _asked(kind: str, name: str, endpoint: str) -> tuple[str | None, tuple[str, 
         found = ask(name, timeout=TIMEOUT)
     except RepositoryNotFoundError:
         raise InvalidInputError(f"Hugging Face has no {kind} {name!r}.") from None
-    except HfHubHTTPError:
-        return None, ()
     except Exception:  # noqa: BLE001, RUF100  of whichever HTTP library this version uses
         return None, ()
     return found.sha, tuple(file.rfilename for file in found.siblings or ())

@@ -19,10 +19,15 @@ State: TypeAlias = tuple[torch.Tensor, ...]
 class LanguageModel(nn.Module):
     """A model of the next word.
 
+    Attributes:
+        output: Maps hidden vectors to logits; each model makes its own.
+
     Args:
         settings: `precision` counts here: with bfloat16, matrix products are rounded to it; parameters,
             log-probabilities and their gradients stay float32.
     """
+
+    output: nn.Linear
 
     def __init__(self, settings: LMSettings) -> None:
         super().__init__()
@@ -41,7 +46,9 @@ class LanguageModel(nn.Module):
 
     def log_probs(self, hidden: torch.Tensor) -> torch.Tensor:
         """Maps hidden vectors (..., H) to log Q(next word), (..., V) in nats."""
-        raise NotImplementedError
+        with self.autocast(hidden.device):
+            logits: torch.Tensor = self.output(hidden)
+        return logits.to(self.output.weight.dtype).log_softmax(-1)
 
     def after(self, histories: torch.Tensor) -> torch.Tensor:
         """Maps histories (..., L) to log Q(next word) after their last word, (..., V) in nats."""

@@ -74,28 +74,17 @@ doubled: here that is λ 0.1 and step size 1. `gpu` is a transformer of 8 × 512
 
 STEP_SIZES_OF_AN_OPTIMIZER = ("learning_rate", "start_learning_rate")
 
+TERMS = ("noising", "batch", "sampled", "serialized")
+"""Methods with a term to weigh."""
+
 LAMBDAS: Mapping[str, Mapping[str, Mapping[str, str]]] = MappingProxyType(
     {
         "laptop": {
-            "lstm": {"noising": "0.5", "batch": "0.5", "sampled": "0.5", "serialized": "0.5"},
-            "transformer": {
-                "noising": "0.5",
-                "batch": "1",
-                "sampled": "1",
-                "serialized": "1",
-            },
+            "lstm": dict.fromkeys(TERMS, "0.5"),
+            "transformer": {**dict.fromkeys(TERMS, "1"), "noising": "0.5"},
         },
-        "paper": {
-            "lstm": {"noising": "0.1", "batch": "0.1", "sampled": "0.1", "serialized": "0.1"},
-        },
-        "gpu": {
-            "transformer": {
-                "noising": "0.1",
-                "batch": "0.1",
-                "sampled": "0.1",
-                "serialized": "0.1",
-            },
-        },
+        "paper": {"lstm": dict.fromkeys(TERMS, "0.1")},
+        "gpu": {"transformer": dict.fromkeys(TERMS, "0.1")},
     }
 )
 """λ by preset, model and method, where nobody says; `none` has no term to weigh. `language_report.CHOICE`

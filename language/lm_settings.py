@@ -163,8 +163,8 @@ class LMSettings:
             kind, value = (match[1], float(match[2])) if match else ("", math.nan)
         except ValueError:
             kind, value = "", math.nan
-        whole = kind != "epoch" or value.is_integer()
-        if not kind or not whole or (kind == "ppl" and value < 1.0):
+        integral = kind != "epoch" or value.is_integer()
+        if not kind or not integral or (kind == "ppl" and value < 1.0):
             raise invalid("start", "be epoch:N, N ≥ 0, or ppl:X, X ≥ 1", self.start)
         return kind, value
 

@@ -44,8 +44,3 @@ class LSTMModel(LanguageModel):
         with self.autocast(words.device):
             hidden, after = self.lstm(self.dropout(self.embedding(words)), (state[0], state[1]))
             return self.dropout(hidden), after
-
-    def log_probs(self, hidden: torch.Tensor) -> torch.Tensor:  # noqa: D102
-        with self.autocast(hidden.device):
-            logits: torch.Tensor = self.output(hidden)
-        return logits.to(self.output.weight.dtype).log_softmax(-1)

@@ -12,10 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from imm_rl.errors import InvalidInputError, RunFailedError, invalid
+from imm_rl.errors import InvalidInputError, invalid
 from imm_rl.language import hub
-
-NEEDED = ("transformers", "accelerate", "sklearn")
+from imm_rl.out_of_memory import is_out_of_memory
 
 
 def require(*modules: str) -> None:
@@ -148,8 +147,8 @@ def _loaded(kind: Any, place: str, what: str, **options: Any) -> Any:
         with quiet():
             return kind.from_pretrained(place, local_files_only=True, **options)
     except Exception as error:  # noqa: BLE001, RUF100  safetensors, json and transformers have their own
-        if isinstance(error, MemoryError):
-            raise RunFailedError(f"model {place}: not enough memory.") from None
+        if is_out_of_memory(error):
+            raise
         reason = str(error).strip().split("\n")[0] or type(error).__name__
         raise InvalidInputError(f"model {place}: its {what} cannot be loaded: {reason}") from None
 

@@ -64,11 +64,6 @@ class TransformerModel(LanguageModel):
         with self.autocast(words.device):
             return self._layers(words, state, self._memory if self.training else self._window - 1)
 
-    def log_probs(self, hidden: torch.Tensor) -> torch.Tensor:  # noqa: D102
-        with self.autocast(hidden.device):
-            logits: torch.Tensor = self.output(hidden)
-        return logits.to(self.output.weight.dtype).log_softmax(-1)
-
     def _read(self, words: torch.Tensor, state: State, carried: int) -> tuple[torch.Tensor, State]:
         """All layers, for `encode`; so many words are carried on."""
         hidden = self.dropout(self.embedding(words))  # (B, T, H)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from imm_rl.cli.console import markdown_row
 from imm_rl.files import write_atomically
 from imm_rl.language.glue import METRICS, TASKS
 from imm_rl.language.glue_settings import METHODS
@@ -51,14 +52,14 @@ def note(rows: Sequence[Row], about: str, settings: GlueSettings) -> str:
     tasks = list(dict.fromkeys(row.task for row in rows))
     seeds = sorted({row.seed for row in rows})
     lines = ["# Table 2: BERT on GLUE", "", about, "", f"{_settings(settings)}", ""]
-    lines += [_line(["task", "metric · 100", *METHODS.values(), "order as published"])]
-    lines += [_line(["---"] * (len(METHODS) + 3))]
+    lines += [markdown_row(["task", "metric · 100", *METHODS.values(), "order as published"])]
+    lines += [markdown_row(["---"] * (len(METHODS) + 3))]
     for task in tasks:
         found = [_values(rows, task, method) for method in METHODS]
         means = [float(np.mean(values)) for values in found]
         rising = means[0] < means[1] < means[2]
         cells = [TITLES[task], METRICS[TASKS[task].metric], *(_mean(values) for values in found)]
-        lines.append(_line([*cells, "yes" if rising else "no"]))
+        lines.append(markdown_row([*cells, "yes" if rising else "no"]))
     restarts = f"{len(seeds)} restart{'s' * (len(seeds) > 1)} (seeds {', '.join(map(str, seeds))})"
     lines += [
         "",
@@ -161,7 +162,3 @@ def _published() -> str:
         "+ MLM + IMM in each of CoLA, MRPC, QNLI and RTE. Other models and data are not to be compared "
         "with it by value."
     )
-
-
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from imm_rl.cli.compare_statistics import EVALUATIONS, Trained
-from imm_rl.cli.console import interval, number, ranges, table
+from imm_rl.cli.console import interval, markdown_row, number, ranges, table
 from imm_rl.cli.curve_picture import Line, figure, save
 from imm_rl.cli.train_plan import short
 from imm_rl.curve_statistics import bands
@@ -237,5 +237,5 @@ def _p(value: float) -> str:
 
 def markdown_table(rows: Sequence[Sequence[str]]) -> list[str]:
     """Lines of a table, the first row its head."""
-    lines = [f"| {' | '.join(row)} |" for row in rows]
+    lines = [markdown_row(row) for row in rows]
     return [lines[0], "|---" * len(rows[0]) + "|", *lines[1:]]

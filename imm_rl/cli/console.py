@@ -159,3 +159,8 @@ def ranges(numbers: Sequence[int]) -> str:
         else:
             parts.append([n])
     return ",".join(f"{p[0]}-{p[-1]}" if len(p) > 2 else ",".join(map(str, p)) for p in parts)
+
+
+def markdown_row(cells: Sequence[str]) -> str:
+    """A row of a Markdown table."""
+    return f"| {' | '.join(cells)} |"

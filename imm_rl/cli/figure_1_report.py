@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from imm_rl.cli import figure_1_pictures as pictures
+from imm_rl.cli.console import markdown_row
 from imm_rl.cli.paper_report import write_csv
 from imm_rl.language import cube, figure_1_search
 from imm_rl.language.cube_trials import METHODS
@@ -246,4 +247,4 @@ def _image(text: str, name: str) -> str:
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    return [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows)]
+    return [markdown_row(cells) for cells in (head, ["---"] * len(head), *rows)]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from imm_rl.cli.console import interval, number
+from imm_rl.cli.console import interval, markdown_row, number
 from imm_rl.files import write_atomically
 from imm_rl.statistics import finite_mean_ci95
 
@@ -98,7 +98,7 @@ def note(
         "induced_valid_perplexity": f"induced model of order {order}, validation",
     }
     head = ["method", "λ", *(heads[m] for m in measures), "seeds"]
-    lines += [_line(head), _line(["---"] * len(head))]
+    lines += [markdown_row(head), markdown_row(["---"] * len(head))]
     methods = list(dict.fromkeys(row.method for row in rows))
     for method in methods:
         mine = [row for row in rows if row.method == method]
@@ -106,13 +106,13 @@ def note(
         for name in measures:
             mean, *ends = finite_mean_ci95([row.value(name) for row in mine])
             cells.append(f"{number(mean)} {interval(ends)}".strip())
-        lines.append(_line([*cells, ", ".join(str(row.seed) for row in mine)]))
+        lines.append(markdown_row([*cells, ", ".join(str(row.seed) for row in mine)]))
     if bigram:
         value = number(first["ngram_valid_perplexity"])
-        lines.append(_line([f"Kneser-Ney of order {order}", "", value, ""]))
+        lines.append(markdown_row([f"Kneser-Ney of order {order}", "", value, ""]))
     else:
         pair = [number(first[f"ngram_{part}_perplexity"]) for part in ("valid", "test")]
-        lines.append(_line([f"Kneser-Ney of order {order}", "", *pair, ""]))
+        lines.append(markdown_row([f"Kneser-Ney of order {order}", "", *pair, ""]))
     lines += [
         "",
         "Mean over seeds and its 95 % interval (Student's t); - where a run diverged.",
@@ -211,7 +211,3 @@ def _dots(axes: Any, rows: Sequence[Row], methods: Sequence[str]) -> None:
 
 def _mean(values: Sequence[float]) -> float:
     return float(np.mean(values)) if values else math.nan
-
-
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
