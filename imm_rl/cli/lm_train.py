@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 
 from imm_rl import launch
 from imm_rl.cli.lm_config import add_options, keys, resolve, resolve_again
-from imm_rl.cli.running import add_running, carried_out, refuse_conflicts, told_again
+from imm_rl.cli.running import add_running, carried_out, given, refuse_conflicts, told_again
 from imm_rl.errors import InvalidInputError
-from imm_rl.formats import read_yaml
 from imm_rl.runs import RunFolder, check_writable
 
 if TYPE_CHECKING:
@@ -53,9 +52,7 @@ def run(args: argparse.Namespace) -> int:
     console = Console(json_only=args.json, quiet=args.quiet) if first else Silent()
     if args.resume is not None:
         return _resume(RunFolder.open(args.resume), console)
-    given = {key: getattr(args, key) for key in keys()}
-    flags = {key: value for key, value in given.items() if value is not None}
-    file = {} if args.config is None else read_yaml(args.config)
+    flags, file = given(args, keys())
     config = resolve(flags, file, source=args.config or "", fast=args.fast)
     own_device(config.device)
     Processes(count=launch.launched()).check_streams(config.settings.batch_size)

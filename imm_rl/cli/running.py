@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from imm_rl import launch
 from imm_rl.cli.options import add_json, add_quiet
 from imm_rl.errors import InvalidInputError, RunFailedError
+from imm_rl.formats import read_yaml
 from imm_rl.out_of_memory import is_out_of_memory, message
 
 if TYPE_CHECKING:
@@ -35,6 +36,18 @@ def add_running(parser: argparse.ArgumentParser) -> None:
     run.add_argument("--resume", metavar="DIR", help="go on with a run that was stopped")
     add_json(run)
     add_quiet(run)
+
+
+def given(args: argparse.Namespace, keys: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What the user set: key -> text of the options that were given, key -> value of the `--config` file.
+
+    Args:
+        args: The options, None where they were not given.
+        keys: Of a configuration.
+    """
+    values = {key: getattr(args, key) for key in keys}
+    flags = {key: value for key, value in values.items() if value is not None}
+    return flags, {} if args.config is None else read_yaml(args.config)
 
 
 def carried_out(

@@ -7,8 +7,7 @@ import shlex
 from typing import TYPE_CHECKING, Any
 
 from imm_rl.cli.options import add_config
-from imm_rl.cli.running import add_running, carried_out, refuse_conflicts, told_again
-from imm_rl.formats import read_yaml
+from imm_rl.cli.running import add_running, carried_out, given, refuse_conflicts, told_again
 from imm_rl.runs import RunFolder, check_writable
 
 if TYPE_CHECKING:
@@ -57,9 +56,7 @@ def run(args: argparse.Namespace) -> int:
     console = Console(json_only=args.json, quiet=args.quiet)
     if args.resume is not None:
         return _resume(RunFolder.open(args.resume), console)
-    given = {key: getattr(args, key) for key in keys()}
-    flags = {key: value for key, value in given.items() if value is not None}
-    file = {} if args.config is None else read_yaml(args.config)
+    flags, file = given(args, keys())
     config, pair = resolve(flags, file, source=args.config or "", fast=args.fast)
     policy = checked_policy(config, pair)
     if args.print_config:
