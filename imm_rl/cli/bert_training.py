@@ -103,8 +103,6 @@ def trained(config: BertConfig, path: Path, command: str, threads: int, quiet: b
     from imm_rl.language.glue_training import StoppedTrainingError, fine_tune
 
     stopped = worker_stop()
-    if stopped is not None and stopped():
-        return False
     if threads:
         torch.set_num_threads(threads)
     # Whoever made the configuration has read the task before.

@@ -117,37 +117,38 @@ def _side_by_side(
     left: Sequence[tuple[Any, Path]], command: str, jobs: int, quiet: bool, one: Train[Any]
 ) -> bool:
     """Whether all came to their end; the first failure stops the others and is raised."""
-    from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
+    from concurrent.futures import FIRST_EXCEPTION, wait
     from concurrent.futures.process import BrokenProcessPool
     from multiprocessing import get_context
+
+    from pebble import ProcessExpired, ProcessPool
 
     from imm_rl.cli.interrupt import stop_on_interrupt
 
     context = get_context("spawn")
     stop = context.Event()
     threads = max(1, (os.cpu_count() or 1) // jobs)
+    pool = ProcessPool(jobs, initializer=_start_worker, initargs=(stop,), context=context)
     try:
-        with (
-            stop_on_interrupt() as asked,
-            ProcessPoolExecutor(jobs, context, _start_worker, (stop,)) as pool,
-        ):
-            futures = [pool.submit(one, c, p, command, threads, quiet) for c, p in left]
-            failed = False
-            while not (asked.is_set() or failed):
-                done, others = wait(futures, timeout=0.2, return_when=FIRST_EXCEPTION)
-                failed = any(future.exception() is not None for future in done)
-                if not others:
-                    break
-            if asked.is_set() or failed:
-                stop.set()  # those that train save their state
-                pool.shutdown(wait=True, cancel_futures=True)
-            ended = [future for future in futures if not future.cancelled()]
-            return all([future.result() for future in ended]) and len(ended) == len(futures)
-    except BrokenProcessPool:  # the others are ended with it
+        with stop_on_interrupt() as asked:
+            given = [(one, config, path, command, threads, quiet) for config, path in left]
+            futures = [pool.schedule(_unless_stopped, args=args) for args in given]
+            others = set(futures)
+            while others:
+                done, others = wait(others, timeout=0.2, return_when=FIRST_EXCEPTION)
+                if asked.is_set() or any(future.exception() is not None for future in done):
+                    stop.set()  # those that train save their state, those that wait are not begun
+                if others and not pool.active:  # a pool without any worker left gives some no end
+                    raise BrokenProcessPool
+            return all([future.result() for future in futures])
+    except (ProcessExpired, BrokenProcessPool):
         raise RunFailedError(
             "a training's process was killed, perhaps for want of memory: fewer --jobs need less. Go on "
             f"with: {command}"
         ) from None
+    finally:
+        pool.stop()  # type: ignore[no-untyped-call]  # pebble's own annotation is missing
+        pool.join()
 
 
 def _start_worker(stop: Any) -> None:
@@ -169,6 +170,16 @@ def _start_worker(stop: Any) -> None:
     threading.Thread(target=wait, daemon=True).start()
 
 
+def _unless_stopped(
+    one: Train[Any], config: Any, path: Path, command: str, threads: int, quiet: bool
+) -> bool:
+    """In a worker: one training, unless the table was stopped before; whether it came to its end."""
+    stopped = worker_stop()
+    if stopped is not None and stopped():
+        return False
+    return one(config, path, command, threads, quiet)
+
+
 def _trained(config: LMConfig, path: Path, command: str, threads: int, quiet: bool) -> bool:
     """One training in its folder; whether it came to its end."""
     import torch
@@ -179,8 +190,6 @@ def _trained(config: LMConfig, path: Path, command: str, threads: int, quiet: bo
     from imm_rl.runs import RunFolder
 
     stopped = worker_stop()
-    if stopped is not None and stopped():
-        return False
     if threads:
         torch.set_num_threads(threads)
     folder = RunFolder.ensure(path, run_files(config, run_corpus(config), command))
