@@ -132,7 +132,10 @@ def _side_by_side(
     try:
         with stop_on_interrupt() as asked:
             given = [(one, config, path, command, threads, quiet) for config, path in left]
-            futures = [pool.schedule(_unless_stopped, args=args) for args in given]
+            try:
+                futures = [pool.schedule(_unless_stopped, args=args) for args in given]
+            except RuntimeError:  # it takes no more
+                raise BrokenProcessPool from None
             others = set(futures)
             while others:
                 done, others = wait(others, timeout=0.2, return_when=FIRST_EXCEPTION)

@@ -13,8 +13,9 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import FIRST_COMPLETED, CancelledError
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future
 from concurrent.futures import wait as wait_for
+from concurrent.futures.process import BrokenProcessPool
 from typing import Any, Protocol
 
 from imm_rl.cli.sweep_job import run_job
@@ -50,25 +51,37 @@ class LocalWorkers:
     """
 
     def __init__(self, folder: str, n_workers: int) -> None:
-        from pebble import ProcessPool
-
         self._folder = folder
-        self._pool = ProcessPool(
-            max_workers=n_workers,
-            context=multiprocessing.get_context("spawn"),
-            initializer=_begin,
-            initargs=(os.getpid(),),
-        )
+        self._n_workers = n_workers
+        self._pool = _pool(n_workers)
         self._running: dict[Any, Job] = {}
 
     def submit(self, job: Job) -> None:
         """See `Workers`."""
+        self._renew()
         self._running[self._pool.schedule(run_job, args=(self._folder, job))] = job
 
     def done(self) -> list[tuple[Job, str]]:
         """See `Workers`."""
-        ended, _ = wait_for(self._running, return_when=FIRST_COMPLETED)
-        return [(self._running.pop(future), _error_of(future)) for future in ended]
+        while True:
+            ended, _ = wait_for(self._running, timeout=1.0, return_when=FIRST_COMPLETED)
+            if ended:
+                return [(self._running.pop(future), _error_of(future)) for future in ended]
+            self._renew()
+
+    def _renew(self) -> None:
+        """Another pool for one that ended since its workers were killed before any job was begun.
+
+        It would give the jobs that it was handed no end; they count as those of a worker that died.
+        """
+        if self._pool.active:
+            return
+        for future in [future for future in self._running if not future.done()]:
+            lost: Future[None] = Future()
+            lost.set_exception(BrokenProcessPool())
+            self._running[lost] = self._running.pop(future)
+        self.close()
+        self._pool = _pool(self._n_workers)
 
     def interrupt(self) -> None:
         """See `Workers`."""
@@ -82,8 +95,19 @@ class LocalWorkers:
 
     def close(self) -> None:
         """See `Workers`."""
-        self._pool.stop()  # type: ignore[no-untyped-call]  # pebble's own annotation is missing
+        self._pool.stop()
         self._pool.join()
+
+
+def _pool(n_workers: int) -> Any:
+    from pebble import ProcessPool
+
+    return ProcessPool(
+        max_workers=n_workers,
+        context=multiprocessing.get_context("spawn"),
+        initializer=_begin,
+        initargs=(os.getpid(),),
+    )
 
 
 def _error_of(future: Any) -> str:
@@ -93,6 +117,8 @@ def _error_of(future: Any) -> str:
         future.result()
     except ProcessExpired as error:
         return f"its worker died (exit code {error.exitcode})"
+    except BrokenProcessPool:
+        return "its worker died at its start"
     except CancelledError:
         return "cancelled"
     except Exception as error:  # whatever a training raises is told, and the sweep goes on

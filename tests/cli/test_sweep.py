@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -229,6 +230,22 @@ def test_a_killed_worker_costs_its_own_job_alone_and_is_retried(tmp_path: Path) 
     assert "no policy today" in done.stderr
     assert done.stderr.count("\n") == 1
     assert "Traceback" not in done.stdout
+
+
+def test_a_worker_that_is_killed_at_its_start_costs_its_job_and_no_other(tmp_path: Path) -> None:
+    local = sweep_workers.LocalWorkers(str(tmp_path), 1)
+    try:
+        local.submit((0,))
+        while not (found := multiprocessing.active_children()):
+            time.sleep(0.001)
+        found[0].kill()
+        assert local.done() == [((0,), "its worker died at its start")]
+        local.submit((1,))
+        [(job, error)] = local.done()
+        assert job == (1,)
+        assert "sweep" in error  # the folder holds none: so a worker looked
+    finally:
+        local.close()
 
 
 @pytest.mark.slow
