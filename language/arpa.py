@@ -1,6 +1,7 @@
 r"""N-gram models as ARPA files, the text format of KenLM and SRILM.
 
-Files whose name ends in .gz are compressed. The log10 number −99 stands for probability zero.
+Files whose name ends in .gz are compressed. The log10 number −99 stands for probability zero. How sentences
+begin and end there and here: `sentence_marks`.
 """
 
 from __future__ import annotations
@@ -20,21 +21,20 @@ from imm_rl.language import arpa_lines
 from imm_rl.language.arpa_lines import ZERO, Section
 from imm_rl.language.backoff import BackoffModel
 from imm_rl.language.level import Level
+from imm_rl.language.sentence_marks import MARKS, as_end_of_line, in_use
+from imm_rl.language.vocabulary import END
 from imm_rl.language.vocabulary_map import onto_vocabulary, with_rest
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
-
-MARKS = ("<s>", "</s>")
-"""Begin and end of a sentence. KenLM refuses files without them."""
 
 
 def write_arpa(model: BackoffModel, path: str | Path, words: Iterable[str]) -> None:
     """Writes a model as an ARPA file, whole or not at all, with 12 significant digits.
 
     Sentence marks that are not among the words are added with probability 0, as KenLM wants them;
-    `read_arpa` leaves such marks out again. Contexts that the model does not list as n-grams of
-    their own are added with the probability they have.
+    `read_arpa` leaves such marks out again. The end of a line stays the word `<eos>`. Contexts that
+    the model does not list as n-grams of their own are added with the probability they have.
 
     Args:
         model: Fitted, over V words.
@@ -67,16 +67,22 @@ def read_arpa(
 ) -> tuple[BackoffModel, list[str]]:
     """Reads a model from an ARPA file.
 
-    Contexts without a weight have weight 1. Where the probabilities of the single words leave
-    something to a sum of 1, the unknown word gets it if there is one. The probability of <s>
-    counts as 0 where a file gives it as 1 (KenLM), since no sentence goes on with it. Sentence
-    marks that the model neither predicts nor has in a longer n-gram are left out.
+    `</s>` and `<s>`, the end and the begin of a sentence, become the word `<eos>`, the end of a
+    line: predicted as `</s>` was, and as a context what `<s>` was. So a line has the probability
+    that KenLM and SRILM give to the sentence, whatever stands before it (`sentence_marks`). The
+    marks stay words where the file has `<eos>` itself, or `words` has one of them; the probability
+    of `<s>` then counts as 0 where the file gives it as 1 (KenLM). Marks that the model neither
+    predicts nor has in a longer n-gram are left out.
+
+    The unknown word is found in whatever case, such as `<UNK>`, unless the file has it in this one
+    too. Contexts without a weight have weight 1. Where the probabilities of the single words leave
+    something to a sum of 1, the unknown word gets it if there is one.
 
     Args:
         path: The file; compressed where it ends in .gz.
         words: The vocabulary to read the model for; by default the file's words in its order.
             Words that the file lacks get probability 0; words of the file that are not in it count
-            as the unknown word, except marks that are never predicted.
+            as the unknown word, except marks and `<eos>` where they are never predicted.
         unknown: The name of the unknown word.
 
     Returns:
@@ -89,14 +95,14 @@ def read_arpa(
             in `words`, nor is the unknown word.
     """
     path = Path(path)
+    given = None if words is None else _checked_words(words)
     own, sections = arpa_lines.read(path)
+    own = _with_unknown(own, unknown, given or ())
+    used = in_use(own, sections)
+    if used and END not in own and not (given and any(mark in given for mark in MARKS)):
+        own, sections = as_end_of_line(own, sections)
     model = _model(path, own, sections, unknown)
-    if words is None:
-        longer = {i for section in sections[1:] for i in section.ids}
-        idle = [i for i, w in enumerate(own) if w in MARKS and not model.unigram[i]]
-        names = [word for i, word in enumerate(own) if i not in idle or i in longer]
-    else:
-        names = _checked_words(words)
+    names = [word for word in own if word not in MARKS or word in used] if given is None else given
     if names == own:
         return model, names
     ids = {word: i for i, word in enumerate(names)}
@@ -106,12 +112,20 @@ def read_arpa(
         for level in model.levels:
             predicted[level.words] = True
         for i in np.flatnonzero(target < 0).tolist():
-            if own[i] not in MARKS or predicted[i]:
+            if own[i] not in (*MARKS, END) or predicted[i]:
                 raise InvalidInputError(
                     f"{path}, line {sections[0].lines[i]}: the word {own[i]!r} must be in the "
                     f"vocabulary. Add it, or {unknown!r}, to words."
                 )
     return onto_vocabulary(model, target, len(names), ids.get(unknown)), names
+
+
+def _with_unknown(words: list[str], unknown: str, given: Sequence[str]) -> list[str]:
+    """The words with the unknown one in the case that is asked for, but for words that are given."""
+    alike = [i for i, word in enumerate(words) if word.lower() == unknown.lower()]
+    if unknown in words or not alike or words[alike[0]] in given:
+        return words
+    return [unknown if i == alike[0] else word for i, word in enumerate(words)]
 
 
 def _model(path: Path, own: list[str], sections: list[Section], unknown: str) -> BackoffModel:
@@ -132,8 +146,9 @@ def _model(path: Path, own: list[str], sections: list[Section], unknown: str) ->
         weights = _powers(shorter.backoffs)
         weighted = weights != 1
         contexts = shorter.ngrams()[weighted]
-        ngrams = longer.ngrams().reshape(-1, contexts.shape[1] + 1)
-        levels.append(Level.from_ngrams(ngrams, _powers(longer.logs), contexts, weights[weighted]))
+        levels.append(
+            Level.from_ngrams(longer.ngrams(), _powers(longer.logs), contexts, weights[weighted])
+        )
     return BackoffModel(unigram, levels, unknown=at)
 
 

@@ -32,12 +32,14 @@ class Section:
     """The K listed n-grams of one length m, in the file's order.
 
     Attributes:
+        length: m.
         ids: K · m word ids, n-gram after n-gram.
         logs: K log10 probabilities.
         backoffs: K log10 weights, 0 where the line has none.
         lines: K line numbers, from 1.
     """
 
+    length: int
     ids: array[int] = field(default_factory=lambda: array("q"))
     logs: array[float] = field(default_factory=lambda: array("d"))
     backoffs: array[float] = field(default_factory=lambda: array("d"))
@@ -45,7 +47,7 @@ class Section:
 
     def ngrams(self) -> NDArray[np.int64]:
         """(K, m) int64."""
-        return np.array(self.ids, dtype=np.int64).reshape(len(self.logs), -1)
+        return np.array(self.ids, dtype=np.int64).reshape(len(self.logs), self.length)
 
 
 def read(path: Path) -> tuple[list[str], list[Section]]:
@@ -114,7 +116,7 @@ class _Parser:
         match = _SECTION.match(self.line)
         if match is None or int(match[1]) != length:
             raise self.wrong(rf"\{length}-grams: must stand here; received {self.shown()}")
-        section = Section()
+        section = Section(length)
         # A line of a section begins with a number, so a backslash begins the next marker.
         while not self.advance().startswith(b"\\"):
             self.ngram(section, length, has_backoffs)

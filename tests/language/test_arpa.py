@@ -61,15 +61,15 @@ def corpus(seed: int = 0) -> np.ndarray:
 
 def test_read_arpa_equals_hand_values(tmp_path: Path) -> None:
     model, words = read_arpa(save(tmp_path, TEXT))
-    # </s> is neither predicted nor in a longer n-gram, so it is left out.
-    assert words == ["<s>", "a", "b", "<unk>"]
+    # </s> is neither predicted nor in a longer n-gram: <s> alone becomes <eos>.
+    assert words == ["<eos>", "a", "b", "<unk>"]
     assert (model.order, model.vocab_size, model.unknown) == (3, 4, 3)
     half = 10**-0.3010299956639812
     expected = {
         (1, 1): [0, half * 0.1, 10**-0.5, half * REST],  # a a: backs off to a, which has weight 1/2
         (1, 2): [0, 10**-0.25, 0, 0.1 * REST],  # a b has weight 1/10; b b is listed with zero
-        (0, 0): [0, 0.1, 0.1 * 0.01, 0.1 * REST],  # <s>: a is listed, weight 1/10
-        (0, 2): [0, 0.1, 0, REST],  # <s> b is not listed, b has no weight: 1
+        (0, 0): [0, 0.1, 0.1 * 0.01, 0.1 * REST],  # <eos>: a is listed, weight 1/10
+        (0, 2): [0, 0.1, 0, REST],  # <eos> b is not listed, b has no weight: 1
     }
     rows = model.probs(list(expected))
     np.testing.assert_allclose(rows, list(expected.values()), rtol=1e-12, atol=1e-16)
@@ -79,7 +79,7 @@ def test_read_arpa_takes_windows_lines_and_byte_order_marks(tmp_path: Path) -> N
     plain, _ = read_arpa(save(tmp_path, TEXT))
     text = "\ufeff" + TEXT.removeprefix("a comment\n\n").replace("\n", "\r\n")
     other, words = read_arpa(save(tmp_path, text))
-    assert words == ["<s>", "a", "b", "<unk>"]
+    assert words == ["<eos>", "a", "b", "<unk>"]
     assert (other.probs(contexts(4, 2)) == plain.probs(contexts(4, 2))).all()
 
 
