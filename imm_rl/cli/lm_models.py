@@ -17,33 +17,43 @@ GROUP = "lm"
 """Folder of a logdir that language models' runs lie in, apart from those of agents."""
 
 
-def add_model(parser: argparse.ArgumentParser) -> None:
-    """The argument that `model_files` takes, and where to look for the newest run."""
+def add_model(parser: argparse.ArgumentParser, *, several: bool = False) -> None:
+    """The argument that `model_files` takes, and where to look for the newest run.
+
+    Args:
+        parser: Gets `model`, or `models`, a list, and `logdir`.
+        several: Whether more than one may be named.
+    """
     parser.add_argument(
-        "model",
-        nargs="?",
+        "models" if several else "model",
+        nargs="*" if several else "?",
         metavar="RUN|MODEL",
-        help="a run folder of imm-rl lm train, or a model.npz (default: the newest finished run)",
+        help=f"{'run folders' if several else 'a run folder'} of imm-rl lm train, or a model.npz "
+        "(default: the newest finished run)",
     )
     parser.add_argument(
-        "--logdir", default="runs", metavar="DIR", help="where runs lie (default: runs)"
+        "--logdir", metavar="DIR", help="where the newest run is looked for (default: runs)"
     )
 
 
-def model_files(what: str | None, logdir: str) -> list[Path]:
+def model_files(what: str | None, logdir: str | None) -> list[Path]:
     """The model files of a run, one a seed, or the one that is named.
 
     Args:
         what: A run folder, a folder of one of its seeds, or a `model.npz`; None: the newest finished
             run of a language model below `logdir`.
-        logdir: Where runs lie.
+        logdir: Where runs lie; None: `runs`.
 
     Raises:
-        InvalidInputError: There is none.
+        InvalidInputError: There is none, or a folder is given to look for what is named.
     """
     if what is None:
-        folder = RunFolder.latest(Path(logdir) / GROUP, finished=True).path
+        folder = RunFolder.latest(Path(logdir or "runs") / GROUP, finished=True).path
     else:
+        if logdir is not None:
+            raise InvalidInputError(
+                f"--logdir is for finding the newest run, and {what} is named. Give up one."
+            )
         folder = Path(what)
         if folder.is_file():
             return [folder]

@@ -13,6 +13,7 @@ import torch
 
 from imm_rl.language.lm_checkpoint import load_model
 from imm_rl.language.lm_evaluation import perplexity
+from imm_rl.statistics import mean_ci95
 
 Command = Callable[..., Any]
 
@@ -79,6 +80,77 @@ def test_evaluate_prints_a_table(imm_rl_command: Command, several: Path) -> None
     assert lines[6].startswith("mean and 95 % interval")
     quiet = imm_rl_command("lm", "evaluate", several, "--quiet").out.splitlines()
     assert quiet == lines[2:]
+
+
+def test_evaluate_takes_several_runs_and_averages_over_the_seeds_of_a_configuration(
+    imm_rl_command: Command, made: Path, several: Path, single: Path
+) -> None:
+    where = ("--corpus", made / "text", "--logdir", made / "more", "--quiet")
+    assert imm_rl_command("lm", "train", *TINY, *where, "--seeds", "9").code == 0
+    other = made / "more" / "lm" / "text" / "lstm-batch-1"
+    words = ("lm", "evaluate", several, single, other)
+
+    found = json.loads(imm_rl_command(*words, "--json").out)
+
+    assert [row["seed"] for row in found["models"]] == [3, 4, 9, 5]
+    batch, none = found["configurations"]
+    assert (batch["method"], batch["seeds"]) == ("batch", [3, 4, 9])
+    assert (none["method"], none["seeds"]) == ("none", [5])
+    for part in ("valid_perplexity", "test_perplexity"):
+        values = [*_summary(several)[part]["per_seed"], *_summary(other)[part]["per_seed"]]
+        assert [row[part] for row in found["models"][:3]] == values
+        mean, *ends = mean_ci95(values)
+        assert batch[part] == {"mean": mean, "ci95": ends}
+        assert none[part] == {"mean": _summary(single)[part]["mean"], "ci95": [None, None]}
+        assert part not in found  # of two configurations there is no mean
+
+    lines = imm_rl_command(*words, "--quiet").out.splitlines()
+    assert [line.split("  ")[0] for line in lines[2:]] == [
+        f"{several / 'seed_3'} (seed 3)",
+        f"{several / 'seed_4'} (seed 4)",
+        f"{other} (seed 9)",
+        f"mean and 95 % interval (lstm, batch, λ {batch['imm_lambda']})",
+        f"{single} (seed 5)",
+    ]
+
+
+def test_evaluate_refuses_a_seed_that_would_count_twice(
+    imm_rl_command: Command, several: Path, single: Path
+) -> None:
+    outcome = imm_rl_command("lm", "evaluate", single, several, several / "seed_4")
+    file = several / "seed_4" / "model.npz"
+    assert (outcome.code, outcome.out) == (2, "")
+    assert outcome.err == (
+        f"imm-rl lm evaluate: error: {file} and {file} are of one configuration and one seed, 4, which a "
+        "mean over seeds would count twice. Leave one of them out.\n"
+    )
+
+
+def test_a_run_that_is_named_is_not_looked_for(
+    imm_rl_command: Command, made: Path, single: Path
+) -> None:
+    for command in ("evaluate", "generate"):
+        outcome = imm_rl_command("lm", command, single, "--logdir", made / "runs")
+        assert outcome.code == 2
+        assert "--logdir is for finding the newest run" in outcome.err
+
+
+def test_evaluate_tells_of_a_model_that_diverged(
+    imm_rl_command: Command, several: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "runs" / "lm" / "text" / "lstm-batch-1"
+    shutil.copytree(several, run)
+    with np.load(run / "seed_4" / "model.npz") as arrays:
+        kept = {name: arrays[name] for name in arrays}
+    name = next(name for name in kept if name.startswith("parameters/"))
+    kept[name] = np.full_like(kept[name], np.nan)
+    np.savez(run / "seed_4" / "model.npz", **kept)
+    outcome = imm_rl_command("lm", "evaluate", run, "--json")
+    found = json.loads(outcome.out)
+    assert outcome.code == 0
+    assert found["valid_perplexity"] == {"mean": None, "ci95": [None, None]}
+    assert found["models"][0]["valid_perplexity"] > 1.0
+    assert found["models"][1]["valid_perplexity"] is None
 
 
 def test_evaluate_takes_a_seeds_folder_and_a_file(imm_rl_command: Command, several: Path) -> None:
