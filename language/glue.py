@@ -119,12 +119,14 @@ class TaskData(NamedTuple):
         train: To train on.
         dev: What results are given on.
         note: What was done to the examples, a sentence; empty for nothing.
+        doubts: What may be wrong with its files, a sentence each.
     """
 
     task: Task
     train: Sequence[Example]
     dev: Sequence[Example]
     note: str = ""
+    doubts: tuple[str, ...] = ()
 
     def fingerprint(self) -> str:
         """16 hexadecimal digits that change with any text or label."""
@@ -166,7 +168,7 @@ def load_task(name: str, folder: str | Path | None = None, *, cached: bool = Fal
 
     task = checked_task(name)
     if folder is not None:
-        return TaskData(task, *read_parts(folder, task))
+        return read_parts(folder, task)
     parts = _of_hub(task, cached=cached)
     return TaskData(task, _examples(task, parts["train"]), _examples(task, parts["validation"]))
 

@@ -7,6 +7,9 @@
 
 and `dev.tsv` likewise. UTF-8, with or without a byte order mark, lines ended by LF or CRLF.
 
+A file that was cut off within a text that stands last in its row looks whole but for the missing end of its
+last line; files written by hand often lack it too. So that is a doubt, and no error.
+
 GLUE makes MRPC's two files of one, `msr_paraphrase_train.txt`, by a list of pairs of ids. That one may
 stand in for `train.tsv`: its pairs that are in `dev.tsv` are left out, which gives GLUE's own `train.tsv`.
 """
@@ -17,7 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from imm_rl.errors import InvalidInputError
-from imm_rl.language.glue import Example, Task
+from imm_rl.language.glue import Example, Task, TaskData
 
 PARTS = {"train": "training", "dev": "development"}
 OTHER_NAMES = {("mrpc", "train"): "msr_paraphrase_train.txt"}
@@ -31,19 +34,22 @@ class _Row(NamedTuple):
     ids: tuple[str, ...]
 
 
-def read_parts(folder: str | Path, task: Task) -> tuple[list[Example], list[Example], str]:
-    """Reads a task: its training and its development examples, and what was done to them.
+def read_parts(folder: str | Path, task: Task) -> TaskData:
+    """Reads a task.
 
     Args:
         folder: Of all tasks.
         task: Which one.
+
+    Returns:
+        Its training and its development examples; what was done to them, and what is doubtful.
 
     Raises:
         InvalidInputError: A file is missing, not UTF-8, empty or cut off, or a line is wrong (the error
             says which file and line, and what was found); or both files have an example.
     """
     places = {part: _path(Path(folder).expanduser(), task, part) for part in PARTS}
-    train, dev = (_rows(places[part], task) for part in ("train", "dev"))
+    (train, first), (dev, second) = (_rows(places[part], task) for part in ("train", "dev"))
     held_out = {row.ids for row in dev} - {()}
     note = ""
     shared = [row.ids for row in train if row.ids in held_out]
@@ -62,11 +68,13 @@ def read_parts(folder: str | Path, task: Task) -> tuple[list[Example], list[Exam
         raise InvalidInputError(
             f"{places['train']}: all examples have one label; there is nothing to learn."
         )
-    return [row.example for row in train], [row.example for row in dev], note
+    doubts = tuple(filter(None, (first, second)))
+    return TaskData(task, [r.example for r in train], [r.example for r in dev], note, doubts)
 
 
-def _rows(path: Path, task: Task) -> list[_Row]:
-    lines = _lines(path)
+def _rows(path: Path, task: Task) -> tuple[list[_Row], str]:
+    """The examples of a file, and what is doubtful about it, or nothing."""
+    lines, ended = _lines(path)
     columns, first = task.columns, 1
     if not columns:
         columns, first = tuple(lines[0].split("\t")), 2
@@ -92,7 +100,13 @@ def _rows(path: Path, task: Task) -> list[_Row]:
         found.append(_Row(Example(texts, task.labels[cells[label]]), ids))
     if not found:
         raise InvalidInputError(f"{path} has no examples.")
-    return found
+    if ended:
+        return found, ""
+    last = lines[-1] if len(lines[-1]) <= 60 else f"...{lines[-1][-57:]}"
+    return found, (
+        f"{path}: the last line, {len(lines)}, has no line end, as in a file that was cut off; it ends in "
+        f"{last!r}. Download the file again or, if it is whole, end that line"
+    )
 
 
 def _path(folder: Path, task: Task, part: str) -> Path:
@@ -110,8 +124,8 @@ def _path(folder: Path, task: Task, part: str) -> Path:
     )
 
 
-def _lines(path: Path) -> list[str]:
-    """The lines of a file, without their ends."""
+def _lines(path: Path) -> tuple[list[str], bool]:
+    """The lines of a file, without their ends; and whether the last one has an end."""
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -126,9 +140,8 @@ def _lines(path: Path) -> list[str]:
     if not text.strip():
         raise InvalidInputError(f"{path} is empty.")
     lines = [line.removesuffix("\r") for line in text.split("\n")]
-    if not lines[-1]:
-        lines.pop()
-    return lines
+    ended = not lines[-1]
+    return lines[:-1] if ended else lines, ended
 
 
 def _wrong(path: Path, line: int, what: str, found: str) -> InvalidInputError:

@@ -48,7 +48,10 @@ def to_text(rows: Sequence[Row]) -> str:
 
 
 def note(rows: Sequence[Row], about: str, settings: GlueSettings) -> str:
-    """The Markdown note: means by task and column, each restart, differences, cost, the published order."""
+    """The Markdown note: means by task and column, each restart, differences, cost, the published order.
+
+    Cells with a restart whose classifier learned nothing, or without any spread, get a remark.
+    """
     tasks = list(dict.fromkeys(row.task for row in rows))
     seeds = sorted({row.seed for row in rows})
     lines = ["# Table 2: BERT on GLUE", "", about, "", f"{_settings(settings)}", ""]
@@ -74,6 +77,9 @@ def note(rows: Sequence[Row], about: str, settings: GlueSettings) -> str:
         for method, title in METHODS.items():
             each = ", ".join(f"{value:.1f}" for value in _values(rows, task, method))
             lines.append(f"- {TITLES[task]}, {title}: {each}")
+    remarks = [text for task in tasks for text in _remarks(rows, task)]
+    if remarks:
+        lines += ["", "Scores that say little:", "", *(f"- {text}" for text in remarks)]
     lines += ["", "Differences, same seeds:", ""]
     for task in tasks:
         for upper, lower in (("mlm", "plain"), ("imm", "mlm")):
@@ -113,6 +119,27 @@ def _values(rows: Sequence[Row], task: str, method: str) -> list[float]:
     """By restart, ascending seeds."""
     mine = [row for row in rows if (row.task, row.method) == (task, method)]
     return [row.percent for row in sorted(mine, key=lambda row: row.seed)]
+
+
+def _remarks(rows: Sequence[Row], task: str) -> list[str]:
+    """A sentence for each column in which restarts answer with one class, or all have one score."""
+    names = {number: label for label, number in TASKS[task].labels.items()}
+    remarks = []
+    for method, title in METHODS.items():
+        mine = [row for row in rows if (row.task, row.method) == (task, method)]
+        answers = [sorted(set(row.summary["dev_predictions"])) for row in mine]
+        always = [names[found[0]] for found in answers if len(found) == 1]
+        counted = {label: always.count(label) for label in sorted(set(always))}
+        said = [
+            f"{count} of {len(mine)} restart{'s' * (len(mine) > 1)} "
+            f"answer{'s' * (count == 1)} `{label}` always"
+            for label, count in counted.items()
+        ]
+        if len(mine) > 1 and len({row.summary["score"] for row in mine}) == 1:
+            said.append("all restarts have the same score, so the interval has no width")
+        if said:
+            remarks.append(f"{TITLES[task]}, {title}: {'; '.join(said)}")
+    return remarks
 
 
 def _mean(values: Any, sign: str = "") -> str:

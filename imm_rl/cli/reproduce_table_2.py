@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import shlex
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -157,6 +158,8 @@ def _configs(job: Job) -> tuple[list[BertConfig], str]:
         for task in tasks
         for method in METHODS
     ]
+    for doubt in (doubt for part in data.values() for doubt in part.doubts):
+        print(f"imm-rl reproduce: warning: {doubt}.", file=sys.stderr)
     sizes = ", ".join(f"{name} {len(d.train):,} / {len(d.dev):,}" for name, d in data.items())
     notes = "".join(f" {part.note}." for part in data.values() if part.note)
     return found, f"Model {fingerprint}; training / development examples: {sizes}.{notes}"

@@ -70,6 +70,23 @@ def test_load_task_reads_golden_lines(
     assert len(data.dev) >= 1
 
 
+@pytest.mark.parametrize("end", ["", "\n", "\r\n"])
+def test_a_last_line_without_its_end_is_a_doubt_and_no_error(tmp_path: Path, end: str) -> None:
+    """Cut within the last sentence, the file looks whole but for that; so may one written by hand."""
+    long = "It rained " * 9 + "all da"
+    path = written(tmp_path, "MRPC", f"{MRPC}1\t7\t8\tHe left.\tHe went.\n0\t7\t9\tA.\t{long}{end}")
+    data = load_task("mrpc", tmp_path)
+    assert data.train[1] == Example(("A.", long), 0)
+    assert data.doubts == (
+        ()
+        if end
+        else (
+            f"{path}: the last line, 3, has no line end, as in a file that was cut off; it ends in "
+            f"'...{long[-57:]}'. Download the file again or, if it is whole, end that line",
+        )
+    )
+
+
 TRAIN = f"{MRPC}1\t1\t2\tA.\tB.\n0\t51\t53\tA.\tC.\n0\t1\t3\tA.\tD.\n1\t53\t51\tC.\tA.\n"
 
 
