@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,7 +65,6 @@ class BertConfig:
         Paths are left out too: a model or a folder that was moved is the same by its fingerprint. So is
         what changes no result.
         """
-        settings = self.settings.counting(self.method)
         shown = {
             "task": self.task,
             "method": self.method,
@@ -73,11 +73,34 @@ class BertConfig:
             "data_fingerprint": self.data_fingerprint,
             "device": self.device,
         }
-        return shown | {("lambda" if k == "imm_lambda" else k): v for k, v in settings.items()}
+        return shown | _counting(self.settings, self.method)
 
     def place(self, out: Path) -> RunFolder:
         """Its folder below a table's."""
         return RunFolder(out / "runs" / f"{self.task}-{self.method}-seed-{self.seed}")
+
+
+def with_all_settings(made: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """A configuration that was read, with the settings that are newer than it.
+
+    Their defaults do what the code of then did.
+
+    Args:
+        made: What `config.yaml` holds.
+        source: Its name, for errors.
+
+    Raises:
+        InvalidInputError: It names no method.
+    """
+    if made.get("method") not in METHODS:
+        raise InvalidInputError(f"{source} names no method of table-2. Give --out another folder.")
+    return {**_counting(GlueSettings(), made["method"]), **made}
+
+
+def _counting(settings: GlueSettings, method: str) -> dict[str, Any]:
+    """The settings that a method has a use for, under the names of `config.yaml`."""
+    counting = settings.counting(method)
+    return {("lambda" if key == "imm_lambda" else key): value for key, value in counting.items()}
 
 
 def trained(config: BertConfig, path: Path, command: str, threads: int, quiet: bool) -> bool:

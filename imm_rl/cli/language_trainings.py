@@ -6,16 +6,15 @@ process of its own; a Ctrl-C reaches them through an event, so that each saves i
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from imm_rl.cli.reproduce_job import StoppedError
-from imm_rl.errors import InvalidInputError, RunFailedError
+from imm_rl.errors import RunFailedError
 
 if TYPE_CHECKING:
     from imm_rl.cli.lm_config import LMConfig
@@ -27,50 +26,6 @@ Train: TypeAlias = Callable[[Config, Path, str, int, bool], bool]
 
 _in_worker: dict[str, Any] = {}
 """In a worker: `stop`, the event that its parent sets on Ctrl-C."""
-
-
-@contextlib.contextmanager
-def held(out: Path) -> Iterator[None]:
-    """Keeps other commands out of a table's folder.
-
-    Raises:
-        InvalidInputError: Another one is at work there.
-    """
-    from filelock import FileLock, Timeout
-
-    lock = FileLock(out / ".lock", timeout=0)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise InvalidInputError(
-            f"another command is at work in {out}. Wait for it, or give --out another folder."
-        ) from None
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def refuse_others(mine: Mapping[str, Any], place: RunFolder) -> None:
-    """Refuses a folder that holds the run of another configuration.
-
-    Args:
-        mine: The configuration, as its file has it.
-        place: Its folder, there or not.
-
-    Raises:
-        InvalidInputError: The run there is of other settings.
-    """
-    if not place.path.exists():
-        return
-    found = place.config()
-    other = [key for key in {**mine, **found} if found.get(key) != mine.get(key)]
-    other = [key for key in other if key not in ("logdir", "device")]
-    if other:
-        raise InvalidInputError(
-            f"{place.path} holds a run of other settings: {other[0]} is {found.get(other[0])!r} there "
-            f"and {mine.get(other[0])!r} now. Give --out another folder."
-        )
 
 
 def worker_stop() -> Callable[[], bool] | None:
@@ -136,7 +91,7 @@ def _side_by_side(
                 futures = [pool.schedule(_unless_stopped, args=args) for args in given]
             except RuntimeError:  # it takes no more
                 raise BrokenProcessPool from None
-            others = set(futures)
+            others: set[Any] = set(futures)
             while others:
                 done, others = wait(others, timeout=0.2, return_when=FIRST_EXCEPTION)
                 if asked.is_set() or any(future.exception() is not None for future in done):

@@ -62,8 +62,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(job: Job) -> Sequence[Path]:
     """Trains what is not there yet, and writes table, picture and note."""
     from imm_rl.cli import language_report as report
-    from imm_rl.cli.language_trainings import held, refuse_others, train_all
+    from imm_rl.cli.language_trainings import train_all
     from imm_rl.cli.lm_folder import check_corpus, run_corpus
+    from imm_rl.cli.table_folder import REPORT, held, refuse_others, refuse_smaller
 
     configs = _configs(job)
     corpus = run_corpus(configs[0])
@@ -72,7 +73,10 @@ def run(job: Job) -> Sequence[Path]:
     out = job.folder()
     places = [_place(out, config) for config in configs]
     for config, place in zip(configs, places, strict=True):
-        refuse_others(config.as_dict(), place)
+        refuse_others(config.as_dict(), place, _as_taken_up)
+    name = job.args.experiment
+    asked = {(config.method, str(config.seeds[0])) for config in configs}
+    refuse_smaller(out, name, ("method", "seed"), asked)
     command = shlex.join(getattr(job.args, "command_line", ["imm-rl", "reproduce"]))
     with held(out):
         train_all(configs, places, command, jobs=job.args.jobs, quiet=job.args.quiet)
@@ -80,8 +84,7 @@ def run(job: Job) -> Sequence[Path]:
         report.Row(c.method, c.imm_lambda, c.seeds[0], p.summary())
         for c, p in zip(configs, places, strict=True)
     ]
-    name = job.args.experiment
-    files = [out / f"{name}.{suffix}" for suffix in ("csv", "png", "md")]
+    files = [out / f"{name}.{suffix}" for suffix in REPORT]
     write_text(files[0], report.to_text(rows))
     report.picture(files[1], rows, bigram=name == "table-bigram")
     about = f"`{job.command(OPTIONS)}`. {corpus.about()}; fingerprint {corpus.fingerprint()}."
@@ -120,6 +123,13 @@ def _configs(job: Job) -> list[LMConfig]:
             kept = counting(method, file)
             found.append(resolve({**given, "preset": args.preset}, kept, source=args.config or ""))
     return found
+
+
+def _as_taken_up(made: dict[str, Any], source: str) -> dict[str, Any]:
+    """A configuration that was read, as its training would go on."""
+    from imm_rl.cli.lm_config import resolve_again
+
+    return resolve_again(made, source).as_dict()
 
 
 def _place(out: Path, config: LMConfig) -> Any:

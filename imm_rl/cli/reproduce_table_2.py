@@ -81,14 +81,17 @@ def run(job: Job) -> Sequence[Path]:
 
     require("transformers", "accelerate", "sklearn")
     from imm_rl.cli import bert_report as report
-    from imm_rl.cli.bert_training import trained
-    from imm_rl.cli.language_trainings import held, refuse_others, train_all
+    from imm_rl.cli.bert_training import trained, with_all_settings
+    from imm_rl.cli.language_trainings import train_all
+    from imm_rl.cli.table_folder import REPORT, held, refuse_others, refuse_smaller
 
     configs, about = _configs(job)
     out = job.folder()
     places = [config.place(out) for config in configs]
     for config, place in zip(configs, places, strict=True):
-        refuse_others(config.as_dict(), place)
+        refuse_others(config.as_dict(), place, with_all_settings)
+    asked = {(config.task, config.method, str(config.seed)) for config in configs}
+    refuse_smaller(out, "table-2", ("task", "method", "seed"), asked)
     command = shlex.join(getattr(job.args, "command_line", ["imm-rl", "reproduce"]))
     with held(out):
         train_all(configs, places, command, jobs=job.args.jobs, quiet=job.args.quiet, train=trained)
@@ -96,7 +99,7 @@ def run(job: Job) -> Sequence[Path]:
         report.Row(config.task, config.method, config.seed, place.summary())
         for config, place in zip(configs, places, strict=True)
     ]
-    files = [out / f"table-2.{suffix}" for suffix in ("csv", "png", "md")]
+    files = [out / f"table-2.{suffix}" for suffix in REPORT]
     write_text(files[0], report.to_text(rows))
     report.picture(files[1], rows)
     note = report.note(rows, f"`{job.command(OPTIONS)}`. {about}", configs[0].settings)

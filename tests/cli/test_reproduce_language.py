@@ -15,9 +15,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
 from imm_rl.cli import language_report as report
-from imm_rl.cli.language_trainings import held
+from imm_rl.cli.table_folder import held
 from imm_rl.language.lm_presets import PRESETS
 from imm_rl.language.lm_settings import LMSettings
 from imm_rl.runs import RunFolder
@@ -155,6 +156,79 @@ def test_table_1_refuses_a_folder_with_trainings_of_other_settings(
     outcome = imm_rl_command(*table("table-1", *few))
     assert outcome.code == 2
     assert "epochs is 2 there and 3 now" in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("fewer", "which"),
+    [
+        (("--methods", "none", "--seeds", "0-1"), "method batch, seed 0 and 1 more"),
+        (("--methods", "none,batch", "--seeds", "1-2"), "method none, seed 0 and 1 more"),
+        (("--methods", "none,batch,noising", "--seeds", "0"), "method none, seed 1 and 1 more"),
+    ],
+)
+def test_a_report_is_not_replaced_by_one_of_fewer_trainings(
+    imm_rl_command: Callable[..., Any], fewer: tuple[str, ...], which: str
+) -> None:
+    # What is there are two methods of two seeds.
+    assert imm_rl_command(*table("table-1", "--methods", "none,batch", "--seeds", "0-1")).code == 0
+    before = {path: path.read_bytes() for path in Path("made").rglob("*") if path.is_file()}
+    outcome = imm_rl_command(*table("table-1", *fewer))
+    assert (outcome.code, outcome.out) == (2, "")
+    assert outcome.err == (
+        "imm-rl reproduce: error: the report made/table-1.csv has trainings that this command leaves out "
+        f"({which}) and would replace it. Ask for them too, or move table-1.csv, table-1.png and "
+        "table-1.md away: the trainings in made/runs stay, and are taken up.\n"
+    )
+    assert {path: path.read_bytes() for path in Path("made").rglob("*") if path.is_file()} == before
+
+
+def test_a_smaller_report_is_made_once_the_larger_one_is_moved(
+    imm_rl_command: Callable[..., Any],
+) -> None:
+    assert imm_rl_command(*table("table-1", "--methods", "none,batch", "--seeds", "0")).code == 0
+    Path("made/table-1.csv").rename("larger.csv")
+    model = Path("made/runs/none-seed-0/model.npz").stat().st_mtime_ns
+    assert imm_rl_command(*table("table-1", "--methods", "none", "--seeds", "0")).code == 0
+    assert [(row["method"], row["seed"]) for row in rows_of("table-1")] == [("none", "0")]
+    assert Path("made/runs/none-seed-0/model.npz").stat().st_mtime_ns == model
+
+
+@pytest.mark.parametrize("content", [b"a,b\n1,2\n", b"\xff\xfe"])
+def test_a_file_that_is_no_report_is_not_overwritten(
+    imm_rl_command: Callable[..., Any], content: bytes
+) -> None:
+    Path("made").mkdir()
+    Path("made/table-1.csv").write_bytes(content)
+    outcome = imm_rl_command(*table("table-1", "--methods", "none", "--seeds", "0"))
+    assert outcome.code == 2
+    assert "made/table-1.csv is no report of this command" in outcome.err
+    assert outcome.err.count("\n") == 1
+    assert Path("made/table-1.csv").read_bytes() == content
+    assert not Path("made/runs").exists()
+
+
+def test_a_table_begun_before_a_setting_was_there_goes_on(
+    imm_rl_command: Callable[..., Any],
+) -> None:
+    few = ("--methods", "none,batch", "--seeds", "0")
+    assert imm_rl_command(*table("table-1", *few)).code == 0
+    models = sorted(Path("made").rglob("model.npz"))
+    times = [model.stat().st_mtime_ns for model in models]
+    for path in Path("made/runs").glob("*/config.yaml"):
+        made = yaml.safe_load(path.read_text())
+        for name in ("precision", "annealing", "warmup", "preset"):
+            del made[name]
+        path.write_text(yaml.safe_dump(made))
+    Path("made/runs/batch-seed-0/summary.json").unlink()  # it was stopped before its end
+    assert imm_rl_command(*table("table-1", *few)).code == 0
+    assert models[1].stat().st_mtime_ns == times[1]  # of none
+    assert RunFolder("made/runs/batch-seed-0").finished
+    # Another value than that of the time is another setting.
+    with Path("small.yaml").open("a") as file:
+        file.write("precision: bfloat16\n")
+    outcome = imm_rl_command(*table("table-1", *few))
+    assert outcome.code == 2
+    assert "precision is 'float32' there and 'bfloat16' now" in outcome.err
 
 
 SLOW = "epochs: 400\nhidden_size: 8\nbatch_size: 4\nunroll: 8\nk: 3\n"

@@ -19,6 +19,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from imm_rl.cli import bert_report as report
+from imm_rl.language.glue import TASKS, score
+from imm_rl.language.glue_settings import GlueSettings
 from imm_rl.statistics import mean_ci95
 
 QUICK = ("--epochs", "1", "--batch-size", "8", "--learning-rate", "0.01", "--k", "2")
@@ -82,9 +85,12 @@ def test_a_table_grows_and_keeps_what_is_finished(imm_rl_command: Callable[..., 
     assert imm_rl_command(*table("--tasks", "rte,mrpc", "--restarts", "1", "--quiet")).code == 0
     assert [path.stat().st_mtime_ns for path in summaries] == times
     assert len(rows_of()) == 6
-    # A smaller table leaves the larger one's trainings alone.
-    assert imm_rl_command(*table("--tasks", "rte", "--restarts", "1")).code == 0
-    assert len(list(Path("made/runs").iterdir())) == 6
+    # A smaller table does not take the larger one's place.
+    outcome = imm_rl_command(*table("--tasks", "rte", "--restarts", "1"))
+    assert outcome.code == 2
+    assert "leaves out (task mrpc, method plain, seed 0 and 2 more)" in outcome.err
+    assert outcome.err.count("\n") == 1
+    assert len(rows_of()) == 6
     outcome = imm_rl_command(*table("--tasks", "rte", "--restarts", "1", "--lambda", "1"))
     assert outcome.code == 2
     assert "rte-imm-seed-0 holds a run of other settings: lambda is '0.5' there" in outcome.err
@@ -105,6 +111,97 @@ def test_with_lambda_zero_the_last_two_columns_are_one(imm_rl_command: Callable[
     plain, mlm, imm = ([s["losses"], s["dev_predictions"]] for s in summaries)
     assert mlm == imm
     assert plain != mlm
+
+
+def test_a_table_begun_before_a_setting_was_there_is_taken_up(
+    imm_rl_command: Callable[..., Any],
+) -> None:
+    few = ("--tasks", "rte", "--restarts", "1")
+    assert imm_rl_command(*table(*few)).code == 0
+    times = {path: path.stat().st_mtime_ns for path in Path("made").rglob("summary.json")}
+    for path in Path("made/runs").glob("*/config.yaml"):
+        lines = path.read_text().splitlines(keepends=True)
+        path.write_text("".join(x for x in lines if not x.startswith(("precision:", "context:"))))
+    assert imm_rl_command(*table(*few)).code == 0
+    assert {path: path.stat().st_mtime_ns for path in Path("made").rglob("summary.json")} == times
+    outcome = imm_rl_command(*table(*few, "--context", "both"))
+    assert outcome.code == 2
+    assert "context is 'left' there and 'both' now" in outcome.err
+
+
+def test_a_file_without_its_last_line_end_is_told_and_read(
+    imm_rl_command: Callable[..., Any],
+) -> None:
+    path = Path("glue/CoLA/train.tsv")
+    path.write_text(path.read_text()[:-8])  # within the last sentence
+    outcome = imm_rl_command(*table("--tasks", "cola", "--restarts", "1"))
+    assert outcome.code == 0
+    (told,) = [line for line in outcome.err.splitlines() if "warning" in line]
+    assert told.startswith(
+        f"imm-rl reproduce: warning: {path.absolute()}: the last line, 16, has no line end"
+    )
+    assert len(rows_of()) == 3
+
+
+def rows(answers: dict[str, list[list[int]]], truth: list[int], task: str) -> list[report.Row]:
+    """Trainings of a column's restarts with these answers."""
+    return [
+        report.Row(
+            task,
+            method,
+            seed,
+            {
+                "score": score(TASKS[task], truth, predicted),
+                "dev_predictions": predicted,
+                "train_seconds": 1.0,
+                "updates": 2,
+                "resumed_at": 0,
+            },
+        )
+        for method, restarts in answers.items()
+        for seed, predicted in enumerate(restarts)
+    ]
+
+
+def test_classifiers_that_answer_one_class_get_a_remark() -> None:
+    truth = [0, 1, 1, 0]
+    found = rows(
+        {
+            "plain": [[0, 0, 0, 0], [1, 1, 1, 1], [0, 0, 0, 0], [0, 1, 1, 0]],
+            "mlm": [[1, 1, 1, 1]] * 4,
+            "imm": [[0, 1, 1, 0], [0, 1, 0, 1], [0, 0, 1, 1], [1, 0, 0, 1]],
+        },
+        truth,
+        "rte",
+    )
+    found += rows(
+        {
+            "plain": [[1, 1, 1, 1], [0, 1, 1, 0], [0, 1, 0, 0], [0, 1, 0, 0]],
+            "mlm": [[0, 1, 0, 0], [0, 0, 1, 0], [0, 1, 0, 0], [0, 0, 1, 0]],
+            "imm": [[0, 1, 0, 0], [0, 0, 1, 0], [0, 1, 1, 0], [0, 0, 1, 0]],
+        },
+        truth,
+        "mrpc",
+    )
+    note = report.note(found, "", GlueSettings())
+    remarks = note.partition("Scores that say little:\n\n")[2].partition("\n\n")[0]
+    assert remarks.splitlines() == [
+        "- RTE, fine-tuning: 2 of 4 restarts answer `entailment` always; 1 of 4 restarts answers "
+        "`not_entailment` always",
+        "- RTE, + MLM: 4 of 4 restarts answer `not_entailment` always; all restarts have the same score, "
+        "so the interval has no width",
+        "- MRPC, fine-tuning: 1 of 4 restarts answers `1` always",
+        "- MRPC, + MLM: all restarts have the same score, so the interval has no width",
+    ]
+    sound = [row for row in found if row.task == "mrpc" and row.seed > 1]
+    assert "Scores that say little" not in report.note(
+        [row for row in sound if row.method == "imm"]
+        + [
+            row._replace(method=m) for m in ("plain", "mlm") for row in sound if row.method == "imm"
+        ],
+        "",
+        GlueSettings(),
+    )
 
 
 def truncate(path: str) -> Callable[[], None]:
