@@ -31,6 +31,11 @@ class Schedule:
         """The form that `parse` turns into this schedule again."""
         raise NotImplementedError
 
+    @property
+    def follows_progress(self) -> bool:
+        """Whether λ depends on the share of the training that is done, and so on its length."""
+        return type(self)._at is not Schedule._at
+
     def __call__(self, progress: float) -> float:
         """Returns λ, at least 0 (for an adaptive schedule: before its factor is applied).
 

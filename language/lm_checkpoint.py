@@ -20,7 +20,7 @@ from imm_rl import launch
 from imm_rl.errors import InvalidInputError
 from imm_rl.language.language_model import LanguageModel, build
 from imm_rl.language.lm_settings import LMSettings
-from imm_rl.language.lm_training import Best, LMTrainer
+from imm_rl.language.lm_training import FINAL_NOTES, Best, LMTrainer, bound_to_length
 from imm_rl.language.lm_update import EpochSums
 from imm_rl.language.vocabulary import Vocabulary
 from imm_rl.runs import RunFolder
@@ -47,6 +47,9 @@ def save_checkpoint(trainer: LMTrainer, path: str | Path) -> None:
 def load_checkpoint(trainer: LMTrainer, path: str | Path) -> None:
     """Puts a new trainer of the same making where the checkpoint says.
 
+    The trainer may have more epochs, where the training is the beginning of the longer one
+    (`lm_training.bound_to_length`): also one that had come to its end goes on then.
+
     Raises:
         InvalidInputError: Not such a file, or one of another training; the error says how they differ.
     """
@@ -58,7 +61,8 @@ def load_checkpoint(trainer: LMTrainer, path: str | Path) -> None:
             f"{now} {'were' if now > 1 else 'was'} started: each has streams and random numbers of its "
             f"own. Go on with: {' '.join(launch.start_words(count))} lm train --resume {_run_of(path)}"
         )
-    check_identity(path, _with_all_settings(made), identity(trainer), KIND)
+    made = _prolonged(_with_all_settings(made), trainer)
+    check_identity(path, made, identity(trainer), KIND)
     try:
         restore(trainer, state)
     except (KeyError, ValueError, TypeError, RuntimeError) as error:
@@ -79,6 +83,16 @@ def _with_all_settings(made: dict[str, Any]) -> dict[str, Any]:
     defaults = {field.name: field.default for field in dataclasses.fields(LMSettings)}
     found = made.get("settings")
     return {**made, "settings": {**defaults, **found}} if isinstance(found, dict) else made
+
+
+def _prolonged(made: dict[str, Any], trainer: LMTrainer) -> dict[str, Any]:
+    """An identity with the trainer's epochs, where it had fewer and that makes no difference."""
+    found, epochs = made.get("settings"), trainer.settings.epochs
+    if not isinstance(found, dict) or found.get("epochs", epochs) >= epochs:
+        return made
+    if bound_to_length(trainer.settings, trainer.schedule):
+        return made
+    return {**made, "settings": {**found, "epochs": epochs}}
 
 
 def identity(trainer: LMTrainer) -> dict[str, Any]:
@@ -141,6 +155,8 @@ def restore(trainer: LMTrainer, state: Arrays) -> None:
         setattr(trainer, name, type(getattr(trainer, name))(value))
     trainer.records = json.loads(str(state["records"]))
     trainer.notes = json.loads(str(state["notes"]))
+    if not trainer.finished:  # of a training that had come to its end, and is prolonged
+        trainer.notes = [note for note in trainer.notes if not note.startswith(FINAL_NOTES)]
     trainer.gradients.sums = EpochSums.of(own["sums"])
     best_parameters = _tensors(state_part("best_parameters", state), device)
     perplexity, epoch = state["best"]

@@ -51,6 +51,9 @@ CHECK_EVERY = 25
 
 MOST_RECOVERIES = 5
 
+FINAL_NOTES = ("the term never set in", "no epoch gave a number")
+"""How those notes begin that hold of a training that has come to its end."""
+
 Record: TypeAlias = dict[str, float]
 AfterUpdate: TypeAlias = Callable[["LMTrainer", "Record | None"], bool]
 
@@ -275,9 +278,9 @@ class LMTrainer:
             self._back_to_best()
         self._maybe_start(found)
         if self.finished and self.method != "none" and not self.started:
-            self.notes.append(f"the term never set in: {self.settings.start} was not reached")
+            self.notes.append(f"{FINAL_NOTES[0]}: {self.settings.start} was not reached")
         if self.finished and self.best.epoch == 0:
-            self.notes.append("no epoch gave a number: the model is the untrained one")
+            self.notes.append(f"{FINAL_NOTES[1]}: the model is the untrained one")
         return record
 
     def _back_to_best(self) -> None:
@@ -320,6 +323,18 @@ class LMTrainer:
         if self.settings.optimizer == "adam":
             return torch.optim.Adam(self.model.parameters(), self.learning_rate)
         return torch.optim.SGD(self.model.parameters(), self.learning_rate)
+
+
+def bound_to_length(settings: LMSettings, schedule: Schedule) -> str:
+    """What makes a training of more epochs another one from its first update on; empty for nothing.
+
+    Without it a training is the beginning of each longer one, and may be prolonged.
+    """
+    if settings.annealing == "linear":
+        return f"the step size falls to 0 over the {settings.epochs} epochs (annealing linear)"
+    if schedule.follows_progress:
+        return f"λ, {schedule.text}, changes over the {settings.epochs} epochs"
+    return ""
 
 
 def copied(model: nn.Module) -> dict[str, torch.Tensor]:

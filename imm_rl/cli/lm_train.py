@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from imm_rl import launch
@@ -24,6 +25,7 @@ examples:
   imm-rl lm train --corpus path/of/text --method sampled --k 10 --lambda 0.5
   imm-rl lm train --corpus ptb --preset paper --method sampled --device cuda
   imm-rl lm train --resume runs/lm/pydoc/lstm-batch-1
+  imm-rl lm train --resume runs/lm/pydoc/lstm-batch-1 --epochs 60    (goes on beyond its 40)
   torchrun --nproc-per-node 2 -m imm_rl.cli lm train    (two GPUs, or processes; docs/several-gpus.md)
 """
 
@@ -42,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Trains, or does what was asked for instead."""
-    refuse_conflicts(args)
+    refuse_conflicts(args, prolonging="epochs")
 
     from imm_rl.cli.console import Console, Silent
     from imm_rl.cli.lm_folder import check_corpus, new_folder, run_corpus
@@ -51,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     first = launch.rank() == 0
     console = Console(json_only=args.json, quiet=args.quiet) if first else Silent()
     if args.resume is not None:
-        return _resume(RunFolder.open(args.resume), console)
+        return _resume(RunFolder.open(args.resume), console, args.epochs, args.command_line)
     flags, file = given(args, keys())
     config = resolve(flags, file, source=args.config or "", fast=args.fast)
     own_device(config.device)
@@ -85,7 +87,8 @@ def _shown(config: LMConfig, console: Console, *, as_yaml: bool) -> int:
     return 0
 
 
-def _resume(folder: RunFolder, console: Console) -> int:
+def _resume(folder: RunFolder, console: Console, epochs: str | None, command: Sequence[str]) -> int:
+    from imm_rl.cli import lm_prolonging
     from imm_rl.cli.lm_summary import report
     from imm_rl.language.processes import started
 
@@ -95,10 +98,17 @@ def _resume(folder: RunFolder, console: Console) -> int:
             f"{folder.path} is no run of a language model. Resume it with: "
             f"imm-rl train --resume {shlex.quote(str(folder.path))}"
         )
-    if folder.finished:
+    if folder.finished and epochs is None:
         return told_again(folder, console, report)
     config = resolve_again(found, str(folder.path / "config.yaml"))
-    return _train(config, folder, console, started(config.device))
+    if epochs is None:
+        return _train(config, folder, console, started(config.device))
+    longer = lm_prolonging.prolonged(config, folder, epochs)
+    processes = started(config.device)
+    if processes.first:
+        lm_prolonging.reopen(folder, config, longer, shlex.join(command))
+    processes.told(None)  # the others look into the folder after that alone
+    return _train(longer, folder, console, processes)
 
 
 def _train(config: LMConfig, folder: RunFolder, console: Console, processes: Processes) -> int:

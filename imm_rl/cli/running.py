@@ -105,15 +105,21 @@ def told_again(folder: RunFolder, console: Console, report: Callable[[dict[str, 
     return 0
 
 
-def refuse_conflicts(args: argparse.Namespace) -> None:
+def refuse_conflicts(args: argparse.Namespace, prolonging: str = "") -> None:
     """Refuses options that say no to each other.
+
+    Args:
+        args: The options.
+        prolonging: The option that may stand beside `--resume`, since it makes a training longer.
 
     Raises:
         InvalidInputError: Two of them do.
     """
     if args.resume is not None:
         others = [
-            k for k, v in vars(args).items() if k not in _WITH_RESUME and v not in (None, False)
+            key
+            for key, value in vars(args).items()
+            if key not in (*_WITH_RESUME, prolonging) and value not in (None, False)
         ]
         if others:
             listed = ", ".join(f"--{k.replace('_', '-')}" for k in others)

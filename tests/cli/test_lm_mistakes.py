@@ -132,7 +132,7 @@ TRAIN = [
     ("--corpus text --logdir file/runs", "is no folder"),
     ("--resume none", "there is no folder none"),
     ("--resume text", "text is no run folder: it has no config.yaml"),
-    ("--resume text --epochs 3", "cannot be combined with --epochs"),
+    ("--resume text --k 3", "cannot be combined with --k"),
 ]
 OTHERS = [
     ("lm trian", "imm-rl: error: unknown command 'lm trian'. Did you mean 'lm train'?"),

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from imm_rl.cli.console import Progress
@@ -164,6 +165,124 @@ def test_a_finished_run_is_told_again(
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
+def test_a_finished_run_goes_on_to_a_later_end(
+    train: Command, imm_rl_command: Command, tmp_path: Path
+) -> None:
+    train("--seeds", "3,4", "--epochs", "2")
+    folder = folder_of(tmp_path)
+    before = {p.relative_to(folder): p.read_bytes() for p in folder.rglob("summary.json")}
+    assert len(before) == 3
+
+    outcome = imm_rl_command("lm", "train", "--resume", folder, "--epochs", "3")
+
+    assert (outcome.code, outcome.err) == (0, "")
+    assert outcome.out.count("going on at 448 words") == 2
+    train("--seeds", "3,4", logdir="others")
+    assert result(folder, (3, 4)) == result(folder_of(tmp_path, "others"), (3, 4))
+    for path, content in before.items():
+        assert (folder / path).with_name("summary-2-epochs.json").read_bytes() == content
+    assert yaml.safe_load((folder / "config.yaml").read_text())["epochs"] == 3
+    first, second = (folder / "command.txt").read_text().splitlines()
+    assert first.endswith("--seeds 3,4 --epochs 2")
+    assert second == f"imm-rl lm train --resume {folder} --epochs 3"
+    assert "is finished" in imm_rl_command("lm", "train", "--resume", folder).out
+
+
+def test_a_prolonged_run_may_be_stopped_and_resumed(
+    stopping: Command, train: Command, imm_rl_command: Command, tmp_path: Path
+) -> None:
+    assert stopping(8, "--seeds", "3", "--epochs", "2").code == 130
+    folder = folder_of(tmp_path)
+    resume = ("lm", "train", "--resume", folder)
+    assert imm_rl_command(*resume, "--epochs", "3").code == 0
+    train("--seeds", "3", logdir="others")
+    assert result(folder) == result(folder_of(tmp_path, "others"))
+    # A kill between the summary's new name and the configuration: the run goes on to its old end.
+    (folder / "summary.json").rename(folder / "summary-3-epochs.json")
+    assert imm_rl_command(*resume).code == 0
+    assert result(folder)["summary"] == result(folder_of(tmp_path, "others"))["summary"]
+
+
+@pytest.mark.parametrize(
+    ("made", "epochs", "message"),
+    [
+        ((), "3", "--epochs must be more than the 3 of the run {folder}; received 3. Leave it out"),
+        ((), "x", "--epochs must be a whole number"),
+        (
+            ("--annealing", "linear"),
+            "9",
+            "the run {folder} cannot be prolonged: the step size falls to 0 over the 3 epochs (annealing "
+            "linear), so a training of 9 would have been another one from its start. Start a new run with "
+            "--epochs 9.",
+        ),
+        (
+            ("--lambda", "linear:1->0@0.5"),
+            "9",
+            "cannot be prolonged: λ, linear:1->0@0.5, changes over the 3 epochs, so",
+        ),
+    ],
+)
+def test_a_run_that_cannot_be_prolonged_is_left_as_it_is(
+    train: Command,
+    imm_rl_command: Command,
+    tmp_path: Path,
+    made: tuple[str, ...],
+    epochs: str,
+    message: str,
+) -> None:
+    train("--seeds", "3", *made)
+    folder = folder_of(tmp_path)
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    outcome = imm_rl_command("lm", "train", "--resume", folder, "--epochs", epochs)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert outcome.err.startswith("imm-rl lm train: error: ")
+    assert message.format(folder=folder) in outcome.err
+    assert outcome.err.count("\n") == 1
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("spoiled", ["text", "checkpoint"])
+def test_a_run_is_not_prolonged_where_it_could_not_go_on(
+    train: Command, imm_rl_command: Command, text: Path, tmp_path: Path, spoiled: str
+) -> None:
+    train("--seeds", "3")
+    folder = folder_of(tmp_path)
+    if spoiled == "text":
+        (text / "valid.txt").write_text("a b\n")
+    else:
+        path = folder / "checkpoints" / "latest.npz"
+        path.write_bytes(path.read_bytes()[:2000])
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    outcome = imm_rl_command("lm", "train", "--resume", folder, "--epochs", "9")
+    assert outcome.code == 2
+    assert outcome.err.count("\n") == 1
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_a_run_that_is_older_than_a_setting_goes_on(
+    stopping: Command, train: Command, imm_rl_command: Command, tmp_path: Path
+) -> None:
+    stopping(8, "--seeds", "3")
+    folder = folder_of(tmp_path)
+    newer = ("precision", "annealing", "warmup")
+    made = yaml.safe_load((folder / "config.yaml").read_text())
+    kept = {name: value for name, value in made.items() if name not in newer}
+    assert len(kept) == len(made) - len(newer)
+    (folder / "config.yaml").write_text(yaml.safe_dump(kept))
+    checkpoint = folder / "checkpoints" / "latest.npz"
+    with np.load(checkpoint) as arrays:
+        state = dict(arrays)
+    identity = json.loads(str(state["identity"]))
+    for name in newer:
+        del identity["settings"][name]
+    np.savez(checkpoint, **{**state, "identity": np.array(json.dumps(identity))})
+
+    assert imm_rl_command("lm", "train", "--resume", folder).code == 0
+
+    train("--seeds", "3", logdir="others")
+    assert result(folder) == result(folder_of(tmp_path, "others"))
+
+
 @pytest.mark.parametrize("at", [3, 18])
 def test_a_run_is_not_resumed_on_a_text_that_has_changed(
     stopping: Command, imm_rl_command: Command, text: Path, tmp_path: Path, at: int
@@ -239,10 +358,10 @@ def test_runs_of_agents_are_not_resumed_as_language_models(
 
 
 def test_resume_takes_no_other_options(train: Command, imm_rl_command: Command, text: Path) -> None:
-    outcome = imm_rl_command("lm", "train", "--resume", text, "--epochs", "9", "--fast")
+    outcome = imm_rl_command("lm", "train", "--resume", text, "--k", "9", "--epochs", "9", "--fast")
     assert outcome.code == 2
     assert "--resume goes on with the run's own configuration" in outcome.err
-    assert "--epochs, --fast" in outcome.err
+    assert "cannot be combined with --k, --fast." in outcome.err
 
 
 # --- in processes of their own ------------------------------------------------------------------

@@ -26,6 +26,13 @@ from imm_rl.schedules import (
 EXAMPLES = ["0.25", "paper", *(example for example, _ in FORMS.values())]
 
 
+@pytest.mark.parametrize("text", EXAMPLES)
+def test_follows_progress_says_whether_the_weight_changes_by_itself(text: str) -> None:
+    schedule = parse(text).resolve(epochs=100)
+    weights = {schedule(progress) for progress in np.linspace(0.0, 1.0, 11)}
+    assert schedule.follows_progress == (len(weights) > 1)
+
+
 @pytest.mark.parametrize(
     ("text", "progress", "expected"),
     [

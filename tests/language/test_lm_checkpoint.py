@@ -146,6 +146,49 @@ def test_a_training_may_be_stopped_before_its_first_update(
     assert final_state(other) == uninterrupted["none"]
 
 
+# --- prolonged ----------------------------------------------------------------------------------
+
+BOUND = ("batch", "transformer")
+"""Trainings whose λ or step size is laid out over their length."""
+NEVER = {"a term that never set in": ("batch", "0.5", {"start": "ppl:1.01"})}
+
+
+def ended(one: LMTrainer, path: Path) -> None:
+    """Trains to the end; the checkpoint of the last epoch is at the path, as a run leaves it."""
+
+    def save(t: LMTrainer, record: Record | None) -> bool:
+        if record is not None:
+            save_checkpoint(t, path)
+        return True
+
+    one.train(save)
+    assert one.finished
+
+
+@pytest.mark.parametrize("name", [*(n for n in TRAININGS if n not in BOUND), *NEVER])
+def test_a_training_that_ended_goes_on_as_one_that_was_longer_from_the_start(
+    trainer: Trainers, tmp_path: Path, name: str
+) -> None:
+    method, weight, changes = {**TRAININGS, **NEVER}[name]
+    ended(trainer(method, weight, epochs=2, **changes), tmp_path / "latest.npz")
+    longer, whole = (trainer(method, weight, epochs=4, **changes) for _ in range(2))
+    load_checkpoint(longer, tmp_path / "latest.npz")
+    longer.train()
+    whole.train()
+    assert final_state(longer) == final_state(whole)
+
+
+@pytest.mark.parametrize("name", BOUND)
+def test_a_training_that_is_laid_out_over_its_length_is_not_prolonged(
+    trainer: Trainers, tmp_path: Path, name: str
+) -> None:
+    method, weight, changes = TRAININGS[name]
+    ended(trainer(method, weight, epochs=2, **changes), tmp_path / "latest.npz")
+    message = r"settings was \{'epochs': 2\} and is \{'epochs': 4\}"
+    with pytest.raises(InvalidInputError, match=message):
+        load_checkpoint(trainer(method, weight, epochs=4, **changes), tmp_path / "latest.npz")
+
+
 # --- refusals -----------------------------------------------------------------------------------
 
 
@@ -165,9 +208,10 @@ def checkpoint(trainer: Trainers, tmp_path: Path) -> Path:
         ({"weight": "0.25"}, "lambda was '0.5' and is '0.25'"),
         ({"hidden_size": 16}, "settings was {'hidden_size': 8} and is {'hidden_size': 16}"),
         (
-            {"epochs": 4, "decay": 0.25},
-            "settings was {'epochs': 3, 'decay': 0.5} and is {'epochs': 4, 'decay': 0.25}",
+            {"epochs": 2, "decay": 0.25},
+            "settings was {'epochs': 3, 'decay': 0.5} and is {'epochs': 2, 'decay': 0.25}",
         ),
+        ({"epochs": 4, "decay": 0.25}, "settings was {'decay': 0.5} and is {'decay': 0.25}"),
     ],
 )
 def test_a_checkpoint_of_another_training_is_refused_by_name(
