@@ -29,20 +29,28 @@ Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 
-def write_arpa(model: BackoffModel, path: str | Path, words: Iterable[str]) -> None:
+def write_arpa(
+    model: BackoffModel, path: str | Path, words: Iterable[str], *, sentences: bool = False
+) -> None:
     """Writes a model as an ARPA file, whole or not at all, with 12 significant digits.
 
     Sentence marks that are not among the words are added with probability 0, as KenLM wants them;
-    `read_arpa` leaves such marks out again. The end of a line stays the word `<eos>`. Contexts that
-    the model does not list as n-grams of their own are added with the probability they have.
+    `read_arpa` leaves such marks out again. The end of a line stays the word `<eos>`, unless a model
+    of sentences is asked for. Contexts that the model does not list as n-grams of their own are added
+    with the probability they have.
 
     Args:
         model: Fitted, over V words.
         path: Where to; compressed where it ends in .gz.
         words: V distinct words without white space, by id; a `Vocabulary` does too.
+        sentences: Writes `<eos>` as `</s>` where it ends an n-gram and as `<s>` where it begins one, for
+            tools that score sentences. N-grams that go on over the end of a line are left out: at order
+            2 there are none, and at a higher order the first words of a line are those after `<s>`,
+            whatever stood before it.
 
     Raises:
-        InvalidInputError: The words are wrong, the model is not fitted, or the path cannot be
+        InvalidInputError: The words are wrong (for sentences `<eos>` must be among them and the marks
+            must not), the model is not fitted, or the path cannot be
             written to.
         RunFailedError: The disk failed or is full.
     """
@@ -50,14 +58,16 @@ def write_arpa(model: BackoffModel, path: str | Path, words: Iterable[str]) -> N
     names = _checked_words(words)
     if len(names) != model.vocab_size:
         raise invalid("words", f"be the {model.vocab_size} words of the model", len(names))
-    added = [mark for mark in MARKS if mark not in names]
+    if sentences and (END not in names or any(mark in names for mark in MARKS)):
+        raise invalid("words", f"have {END!r}, and not {MARKS[0]!r} or {MARKS[1]!r}", names[:5])
+    end = names.index(END) if sentences else -1
 
     def write(file: IO[bytes]) -> None:
         if path.suffix == ".gz":
             with gzip.GzipFile("", "wb", fileobj=file, mtime=0) as packed:
-                packed.writelines(_lines(model, names, added))
+                packed.writelines(_lines(model, names, end))
         else:
-            file.writelines(_lines(model, names, added))
+            file.writelines(_lines(model, names, end))
 
     write_atomically(path, write)
 
@@ -159,25 +169,39 @@ def _powers(logs: Sequence[float]) -> Floats:
     return result
 
 
-def _lines(model: BackoffModel, words: list[str], added: list[str]) -> Iterator[bytes]:
+def _lines(model: BackoffModel, words: list[str], end: int) -> Iterator[bytes]:
+    """The file; `end` is the id of the word that is written as the marks, or −1."""
     sections = _listed(model)
+    if end >= 0:
+        within = [~(ngrams[:, 1:-1] == end).any(1) for ngrams, _ in sections]
+        sections = [(n[rows], p[rows]) for (n, p), rows in zip(sections, within, strict=True)]
+    marks = [(mark, ZERO, "") for mark in MARKS if mark not in words]
     yield b"\\data\\\n"
     for length, (ngrams, _) in enumerate(sections, start=1):
-        count = len(ngrams) + (len(added) if length == 1 else 0)
+        count = len(ngrams) + (len(marks) - (end >= 0) if length == 1 else 0)
         yield f"ngram {length}={count}\n".encode()
+    first, last = list(words), list(words)
+    if end >= 0:
+        first[end], last[end] = MARKS
     for length, (ngrams, probs) in enumerate(sections, start=1):
         yield f"\n\\{length}-grams:\n".encode()
         weights = [""] * len(ngrams)
         if length < model.order:
             level = model.levels[length - 1]
             weights = [f"\t{log:.12g}" for log in _logs(level.weights(level.find(ngrams)))]
-        columns = [[words[i] for i in column] for column in ngrams.T.tolist()]
-        for log, weight, *text in zip(
-            np.minimum(_logs(probs), 0.0).tolist(), weights, *columns, strict=True
-        ):
-            yield f"{log:.12g}\t{' '.join(text)}{weight}\n".encode()
+        logs = np.minimum(_logs(probs), 0.0).tolist()
+        if end >= 0 and length == 1:
+            marks = [(MARKS[0], ZERO, weights[end]), (MARKS[1], logs[end], "")]
+        names = [first, *[words] * (length - 2), last][-length:]
+        ids = ngrams.T.tolist()
+        columns = [[by[i] for i in column] for by, column in zip(names, ids, strict=True)]
+        for log, weight, final, *text in zip(logs, weights, ids[-1], *columns, strict=True):
+            if final != end:
+                yield f"{log:.12g}\t{' '.join(text)}{weight}\n".encode()
+            elif length > 1:  # nothing follows the end of a sentence
+                yield f"{log:.12g}\t{' '.join(text)}\n".encode()
         if length == 1:
-            yield from (f"{ZERO:g}\t{mark}\n".encode() for mark in added)
+            yield from (f"{log:.12g}\t{mark}{weight}\n".encode() for mark, log, weight in marks)
     yield b"\n\\end\\\n"
 
 

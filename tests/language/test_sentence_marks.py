@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from imm_rl.errors import InvalidInputError
 from imm_rl.language.arpa import read_arpa, write_arpa
 from imm_rl.language.ngram import KneserNey
 
@@ -179,3 +180,69 @@ def test_our_own_files_keep_their_words(tmp_path: Path) -> None:
         assert names == words
         contexts = np.indices((3, 3)).reshape(2, -1).T
         np.testing.assert_allclose(again.probs(contexts), model.probs(contexts), rtol=1e-10)
+
+
+# --- written as a model of sentences --------------------------------------------------------------
+
+TOKENS = [1, 2, 0, 2, 1, 0, 1, 1, 2, 0, 0, 2, 2, 1, 0]
+"""Lines of the words 1 and 2, one of them empty; 0 ends a line."""
+
+
+@pytest.mark.parametrize("order", [1, 2, 3, 4])
+def test_a_model_written_as_one_of_sentences_keeps_what_stands_within_a_line(
+    tmp_path: Path, order: int
+) -> None:
+    model = KneserNey(order).fit(TOKENS, vocab_size=3)
+    write_arpa(model, tmp_path / "m.arpa", ["<eos>", "a", "b"], sentences=True)
+    lines = (tmp_path / "m.arpa").read_text().splitlines()
+    ngrams = [line.split("\t")[1].split() for line in lines if "\t" in line]
+    assert ["<s>", "</s>"] in ngrams or order == 1  # the empty line
+    assert all("<s>" not in ngram[1:] and "</s>" not in ngram[:-1] for ngram in ngrams)
+    assert not any("<eos>" in ngram for ngram in ngrams)
+    again, words = read_arpa(tmp_path / "m.arpa")
+    assert sorted(words) == ["<eos>", "a", "b"]
+    own = np.array([words.index(word) for word in ("<eos>", "a", "b")])
+    asked = np.indices((3,) * (order - 1)).reshape(order - 1, 3 ** (order - 1)).T
+    within = asked[(asked[:, 1:] != 0).all(1)]  # <eos> stands before them or is not there
+    np.testing.assert_allclose(
+        again.probs(own[within])[:, own], model.probs(within), rtol=1e-10, atol=1e-15
+    )
+    if order > 2:  # after the end of a line, what stood before it is forgotten
+        after = asked[(asked[:, -1] == 0) & (asked[:, 0] == 1)]
+        begin = own[[[2] * (order - 2) + [0]]]
+        np.testing.assert_allclose(
+            again.probs(own[after]), again.probs(begin).repeat(len(after), 0), rtol=1e-12
+        )
+
+
+def test_a_model_of_sentences_is_this_text(tmp_path: Path) -> None:
+    # <eos> a <eos> b <eos> a, order 2: P(<eos>) = 1/2, P(a) = P(b) = 1/4; as in test_arpa's text.
+    model = KneserNey(2).fit([0, 1, 0, 2, 0, 1], vocab_size=3)
+    write_arpa(model, tmp_path / "m.arpa", ["<eos>", "a", "b"], sentences=True)
+    assert (tmp_path / "m.arpa").read_text().splitlines() == [
+        "\\data\\",
+        "ngram 1=4",
+        "ngram 2=4",
+        "",
+        "\\1-grams:",
+        "-0.602059991328\ta\t-0.301029995664",
+        "-0.602059991328\tb\t-0.301029995664",
+        "-99\t<s>\t-0.301029995664",
+        "-0.301029995664\t</s>",
+        "",
+        "\\2-grams:",
+        "-0.338818556553\t<s> a",
+        "-0.535113201697\t<s> b",
+        "-0.124938736608\ta </s>",
+        "-0.124938736608\tb </s>",
+        "",
+        "\\end\\",
+    ]
+
+
+@pytest.mark.parametrize("words", [["x", "a", "b"], ["<eos>", "<s>", "b"]])
+def test_a_model_of_sentences_needs_the_end_of_a_line(tmp_path: Path, words: list[str]) -> None:
+    model = KneserNey(2).fit(TOKENS, vocab_size=3)
+    with pytest.raises(InvalidInputError, match="words must have '<eos>', and not '<s>' or '</s>'"):
+        write_arpa(model, tmp_path / "m.arpa", words, sentences=True)
+    assert not list(tmp_path.iterdir())
