@@ -153,21 +153,20 @@ def test_a_run_of_two_processes_stopped_and_killed_ends_as_one_left_alone(
 @pytest.mark.slow
 def test_a_run_of_two_processes_goes_on_to_a_later_end(text: Path, tmp_path: Path) -> None:
     program = ("-m", "imm_rl.cli", "lm", "train")
-    words = (*TINY, "--corpus", text, "--seeds", "3,4", "--epochs")
-    folders = []
-    for epochs in (2, 3):
-        done = torchrun(*program, *words, epochs, "--logdir", tmp_path / f"{epochs}")
-        assert done.returncode == 0, done.stderr
-        folders.append(tmp_path / f"{epochs}" / "lm" / "text" / "lstm-sampled-1")
-    done = torchrun(*program, "--resume", folders[0], "--epochs", 3)
+    words = (*TINY, "--corpus", text, "--seeds", "3,4", "--epochs", 2)
+    done = torchrun(*program, *words, "--logdir", tmp_path)
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / "lm" / "text" / "lstm-sampled-1"
+
+    done = torchrun(*program, "--resume", folder, "--epochs", 3)
+
     assert (done.returncode, spoken(done)) == (0, [])
-    assert done.stdout.count("going on at 448 words") == 2
-    for seed in ("seed_3", "seed_4"):
-        models = []
-        for folder in folders:
-            with np.load(folder / seed / "model.npz") as arrays:
-                models.append({name: arrays[name].tobytes() for name in arrays})
-        assert models[0] == models[1]
+    assert done.stdout.count("going on at 448 words") == 2  # no process took a seed for finished
+    summary = json.loads((folder / "summary.json").read_text())
+    assert {seed: len(curve["words"]) for seed, curve in summary["curves"].items()} == {
+        "3": 3,
+        "4": 3,
+    }
 
 
 @pytest.mark.slow
