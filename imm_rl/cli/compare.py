@@ -76,6 +76,7 @@ def run(args: argparse.Namespace) -> int:
     """Trains what is to be trained, then compares."""
     from imm_rl.cli.console import Console
     from imm_rl.cli.train_config import keys
+    from imm_rl.runs import check_writable
 
     console = Console(json_only=args.json, quiet=args.quiet)
     options = {key: getattr(args, key) for key in keys() if getattr(args, key, None) is not None}
@@ -93,6 +94,7 @@ def run(args: argparse.Namespace) -> int:
 
         plan = make_plan(options, args.methods, args.reference, args.threshold, fast=args.fast)
         if args.dry_run:
+            check_writable(plan.configs[0].logdir)
             console.say(_said(plan))
             console.say("dry run: all of this is in order, and nothing was trained")
             return 0

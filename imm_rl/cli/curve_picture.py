@@ -7,6 +7,7 @@ in grey print.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ import numpy as np
 from imm_rl.errors import InvalidInputError
 from imm_rl.files import write_atomically
 from imm_rl.resampling import FloatArray
+from imm_rl.runs import check_file
 
 COLOURS = (
     *("#000000", "#0072B2", "#D55E00", "#009E73"),
@@ -136,17 +138,19 @@ def check_out(path: str | Path) -> Path:
     """The file that a picture is to go to.
 
     Raises:
-        InvalidInputError: Its suffix is no kind of picture, it is a folder, or its folder is missing.
+        InvalidInputError: Its suffix is no kind of picture, it is a folder, or its folder is missing or
+            takes no file.
     """
     out = Path(path)
     if out.suffix.lower() not in SUFFIXES:
         raise InvalidInputError(
             f"--out {path} must end in one of {', '.join(SUFFIXES)}, which says the kind of picture."
         )
-    if out.is_dir():
+    if os.path.isdir(out):
         raise InvalidInputError(f"--out {path} is a folder. Give a file name in it.")
-    if not out.absolute().parent.is_dir():
+    if not os.path.isdir(out.absolute().parent):
         raise InvalidInputError(f"--out {path}: there is no folder {out.parent}.")
+    check_file(out, "a picture")
     return out
 
 
