@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from imm_rl.cli.level_labels import GREY, add_level_labels
 from imm_rl.errors import InvalidInputError
 from imm_rl.files import write_atomically
 from imm_rl.resampling import FloatArray
@@ -97,19 +98,9 @@ def figure(
                 line.steps, line.low, line.high, color=colour, alpha=0.15, linewidth=0
             )
     last = max((float(line.steps[-1]) for line in lines), default=1.0)
-    for name, value in levels:
-        if math.isfinite(value):
-            axes.axhline(value, color="#555555", linewidth=0.9, linestyle=(0, (6, 3)), zorder=1)
-            axes.annotate(  # beside the axes, where no curve is
-                name,
-                (1.01, value),
-                xycoords=("axes fraction", "data"),
-                ha="left",
-                va="center",
-                fontsize=8,
-                color="#555555",
-                annotation_clip=False,
-            )
+    levels = [(name, value) for name, value in levels if math.isfinite(value)]
+    for _, value in levels:
+        axes.axhline(value, color=GREY, linewidth=0.9, linestyle=(0, (6, 3)), zorder=1)
     axes.set_xlim(0.0, last * 1.01)
     axes.margins(y=0.08)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
@@ -125,6 +116,7 @@ def figure(
         drawn.legend(
             loc="outside lower center", ncols=columns, frameon=False, fontsize=9, handlelength=3.2
         )
+    add_level_labels(drawn, axes, levels)
     return drawn
 
 
