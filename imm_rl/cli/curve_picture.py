@@ -60,6 +60,7 @@ def figure(
     y_label: str,
     title: str = "",
     levels: Sequence[tuple[str, float]] = (),
+    missing: Sequence[str] = (),
 ) -> Any:
     """The picture, a `matplotlib.figure.Figure`.
 
@@ -68,11 +69,13 @@ def figure(
         y_label: With its unit.
         title: Above, if any.
         levels: Named horizontal lines, such as ("optimum", 53.7).
+        missing: What has no line and is named in the legend, with why.
     """
     from matplotlib.figure import Figure  # late, and without pyplot: no display is needed
 
-    columns = min(_columns(lines), len(lines)) if lines else 1
-    legend = 0.21 * -(-len(lines) // columns) if len(lines) > 1 else 0.0  # inches below the axes
+    named = [*(line.label for line in lines), *missing]
+    columns = min(_columns(named), len(named)) if named else 1
+    legend = 0.21 * -(-len(named) // columns) if len(named) > 1 else 0.0  # inches below the axes
     drawn = Figure(figsize=(WIDTH, HEIGHT + legend), layout="constrained")
     axes = drawn.subplots()
     for i, line in enumerate(lines):
@@ -97,6 +100,8 @@ def figure(
             axes.fill_between(
                 line.steps, line.low, line.high, color=colour, alpha=0.15, linewidth=0
             )
+    for label in missing:
+        axes.plot([], [], color="#7F7F7F", linestyle="none", marker="x", label=label)
     last = max((float(line.steps[-1]) for line in lines), default=1.0)
     levels = [(name, value) for name, value in levels if math.isfinite(value)]
     for _, value in levels:
@@ -112,7 +117,7 @@ def figure(
     axes.grid(alpha=0.3)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
-    if len(lines) > 1:
+    if len(named) > 1:
         drawn.legend(
             loc="outside lower center", ncols=columns, frameon=False, fontsize=9, handlelength=3.2
         )
@@ -120,9 +125,9 @@ def figure(
     return drawn
 
 
-def _columns(lines: Sequence[Line]) -> int:
+def _columns(labels: Sequence[str]) -> int:
     """Of the legend, so that it is no wider than the picture: about 90 letters."""
-    longest = max(len(line.label) for line in lines)
+    longest = max(map(len, labels))
     return max(90 // (longest + 9), 1)
 
 

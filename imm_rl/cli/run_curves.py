@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from imm_rl.cli.divergence import FILE as DIVERGED
 from imm_rl.errors import InvalidInputError, unknown_name
 from imm_rl.formats import read_yaml
 from imm_rl.resampling import FloatArray
@@ -31,6 +32,9 @@ from imm_rl.runs import CONFIG, PROGRESS
 DEFAULT_METRIC = "eval/mean_reward"
 MONITOR_METRIC = "rollout/ep_rew_mean"
 """The one that monitor files have."""
+
+COMPARISON = "comparison.json"
+"""What a comparison ends with: it says where its runs lie."""
 
 MONITOR = "monitor.csv"
 STEPS = "env_steps"
@@ -63,6 +67,11 @@ class RunCurves:
     curves: tuple[Curve, ...]
     why_empty: str = ""
     columns: frozenset[str] = frozenset()
+
+    @property
+    def is_language_model(self) -> bool:
+        """Whether it is a run of `imm-rl lm train`, whose curves are no returns."""
+        return "corpus" in self.config
 
 
 def read(path: str | Path, metric: str = DEFAULT_METRIC, window: int = 20) -> list[RunCurves]:
@@ -117,6 +126,9 @@ def _natural(path: Path) -> list[Any]:
 
 def _run(folder: Path, metric: str) -> RunCurves:
     config = read_yaml(folder / CONFIG)
+    if "corpus" in config:
+        why = f"it is a run of a language model (tensorboard --logdir {folder})"
+        return RunCurves(folder, config, (), (), why)
     files = {folder / PROGRESS: None} if (folder / PROGRESS).is_file() else {}
     files |= {
         p: None for p in sorted(folder.glob(f"seed_*/{PROGRESS}"), key=lambda p: _natural(p.parent))
@@ -136,7 +148,9 @@ def _run(folder: Path, metric: str) -> RunCurves:
             curves.append(curve)
     if curves:
         return RunCurves(folder, config, tuple(seeds), tuple(curves), "", frozenset(columns))
-    if not files:
+    if (folder / DIVERGED).is_file() and not files:
+        why = f"it has no {PROGRESS}: it diverged before its first evaluation"
+    elif not files:
         why = f"it has no {PROGRESS}: it was stopped before its first evaluation, or has just begun"
     elif not columns:
         why = f"its {PROGRESS} is empty"
