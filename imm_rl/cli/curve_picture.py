@@ -84,7 +84,7 @@ def figure(
             line.steps,
             line.centre,
             color=colour,
-            linestyle=DASHES[i % len(DASHES)],
+            linestyle=DASHES[(i + i // len(COLOURS)) % len(DASHES)],
             linewidth=1.7,
             marker=MARKERS[i % len(MARKERS)],
             markersize=4,

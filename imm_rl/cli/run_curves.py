@@ -1,7 +1,7 @@
 """Learning curves read from disk: run folders, folders of runs, and monitor files of Stable-Baselines3.
 
     runs/tiger/reinforce-pomdp-1          a run: progress.csv, or seed_<k>/progress.csv
-    runs/tiger, a comparison, a sweep     each run below it
+    runs/tiger, a comparison, a sweep     each run below it; of a comparison of finished runs, these
     DIR or FILE with *.monitor.csv        episodes as stable_baselines3's Monitor wrote them
 
 `imm-rl plot` and `imm-rl compare` read through here. What a run that was killed left is read as far as
@@ -101,12 +101,30 @@ def read(path: str | Path, metric: str = DEFAULT_METRIC, window: int = 20) -> li
         if columns and metric not in columns and not any(run.curves for run in runs):
             raise unknown_name(f"metric of {path}", metric, columns - {STEPS})
         return runs
+    if (root / COMPARISON).is_file():
+        return [run for below in _compared(root) for run in read(below, metric, window)]
     monitors = sorted(root.glob(f"*{MONITOR}"))
     if monitors:
         return [_monitored(monitors, metric, window)]
     raise InvalidInputError(
         f"{path} holds no run: no {CONFIG} in it or in the folders below it, and no *{MONITOR}."
     )
+
+
+def _compared(root: Path) -> list[Path]:
+    """The runs of a comparison of finished runs, which lie elsewhere."""
+    try:
+        found = json.loads((root / COMPARISON).read_text(encoding="utf-8"))
+        paths = [Path(arm["run"]) for arm in found["arms"]]
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise InvalidInputError(f"cannot read {root / COMPARISON}: {error}.") from None
+    for path in paths:
+        if not path.is_dir():
+            raise InvalidInputError(
+                f"{root} compares runs that lie elsewhere, and there is no {path} here. Name them "
+                "where they lie now."
+            )
+    return paths
 
 
 def _run_folders(root: Path) -> Iterator[Path]:

@@ -180,6 +180,28 @@ def test_a_diverged_run_is_left_out_of_a_folder_and_refused_by_name(
     assert "diverged at step" in named.err
 
 
+def test_plot_says_which_lines_end_early(
+    small: list[str], imm_rl_command: Command, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from imm_rl.agents.advantages import Advantages
+
+    usual = Advantages.__call__
+    calls: list[int] = []
+
+    def poisoned(self: Advantages, rollout: Any) -> Any:
+        calls.append(1)
+        return usual(self, rollout) * (np.nan if len(calls) == 11 else 1.0)
+
+    monkeypatch.setattr(Advantages, "__call__", poisoned)  # the second method's fifth update of six
+    imm_rl_command("compare", *small, "--methods", f"none,imm,{WILD}", "--quiet", "--json")
+
+    outcome = imm_rl_command("plot", folder, "--out", folder / "x.png", "--labels", "A,B,C")
+
+    assert "A: its line ends early, as it diverged at step 80\n" in outcome.out
+    left = folder / "imm-lambda-1e39"
+    assert f"left out: B, {left}: it has no progress.csv: it diverged before" in outcome.out
+
+
 def test_ppo_that_diverges_is_left_out_too(
     tiny_ppo: list[str], imm_rl_command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
