@@ -10,7 +10,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from imm_rl.errors import RunFailedError
+from imm_rl.errors import DivergedError
+
+MOST_NAMED = 3
+"""Runs that an error names; of more it says how many."""
 
 
 class FiniteLosses:
@@ -32,7 +35,7 @@ class FiniteLosses:
         """Takes the losses (N,) of an update that was made at so many environment steps.
 
         Raises:
-            RunFailedError: One is not finite, where that is told at once.
+            DivergedError: One is not finite, where that is told at once.
         """
         if self._at_once:
             self.require(losses, "loss", env_steps)
@@ -44,7 +47,7 @@ class FiniteLosses:
         """Looks at what was noted; the host waits for the device.
 
         Raises:
-            RunFailedError: A loss was not finite.
+            DivergedError: A loss was not finite.
         """
         failed = self._failed_at.cpu()
         bad = failed >= 0
@@ -55,15 +58,19 @@ class FiniteLosses:
         """Fails where a value (N,) is not finite, naming the runs.
 
         Raises:
-            RunFailedError: See above.
+            DivergedError: See above.
         """
         good = torch.isfinite(values)
         if not good.all():
             raise self._error(what, ~good, env_steps)
 
-    def _error(self, what: str, bad: Tensor, env_steps: int) -> RunFailedError:
-        runs = ", ".join(self._names[i] for i in torch.nonzero(bad).flatten().tolist())
-        return RunFailedError(
+    def _error(self, what: str, bad: Tensor, env_steps: int) -> DivergedError:
+        failed = [self._names[i] for i in torch.nonzero(bad).flatten().tolist()]
+        runs = ", ".join(failed[:MOST_NAMED])
+        if len(failed) > MOST_NAMED:
+            runs += f" and {len(failed) - MOST_NAMED} more"
+        return DivergedError(
             f"the {what} of {runs} is not finite at {env_steps} environment steps; a smaller learning "
-            "rate or λ may help."
+            "rate or λ may help.",
+            env_steps,
         )

@@ -237,7 +237,7 @@ class IMMReinforce:
                 Default: `settings.eval_points` of them, evenly spread.
 
         Raises:
-            RunFailedError: A loss is not finite.
+            DivergedError: A loss is not finite.
         """
         n_updates = -(-checked_count("total_steps", total_steps) // self.batch_steps)
         self._n_updates = n_updates

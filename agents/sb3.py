@@ -224,7 +224,7 @@ class IMMCallback(BaseCallback):
     def _finish_update(self) -> None:
         """Lets go of the optimizer, which must have stepped if there was a rollout to train on."""
         self._unhook()
-        self._gradient.check()
+        self._gradient.check(self.model.num_timesteps)
         if self._followed is not None and not self._steps_seen:
             raise InvalidInputError(
                 f"{type(self.model).__name__} has trained on a rollout without a step of "

@@ -12,7 +12,7 @@ import torch
 
 from imm_rl.agents.sb3_policies import evaluation_mode
 from imm_rl.agents.sb3_term import PolicyTerm
-from imm_rl.errors import RunFailedError
+from imm_rl.errors import DivergedError
 
 
 class TermGradient:
@@ -99,14 +99,20 @@ class TermGradient:
             else:
                 parameter.grad.add_(gradient, alpha=weight)
 
-    def check(self) -> None:
+    def check(self, env_steps: int | None = None) -> None:
         """Looks at the gradients added since the last look; waits for the device, so once a rollout.
 
+        Args:
+            env_steps: How many the agent has taken, for the error.
+
         Raises:
-            RunFailedError: One was not finite.
+            DivergedError: One was not finite.
         """
         failed, self._failed = self._failed, None
         if failed is not None and bool(failed):
-            raise RunFailedError(
-                "the gradient of the matching term is not finite; a smaller learning rate or λ may help."
+            when = "" if env_steps is None else f" after {env_steps} environment steps"
+            raise DivergedError(
+                f"the gradient of the matching term is not finite{when}; a smaller learning rate or λ "
+                "may help.",
+                env_steps,
             )

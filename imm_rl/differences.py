@@ -9,6 +9,7 @@ Index letters: K, L seeds.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -98,6 +99,27 @@ def difference(a: npt.ArrayLike, b: npt.ArrayLike) -> Difference:
         rng=np.random.default_rng(0),
     )
     return Difference(mean, float(low), float(high), float(test.pvalue))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """P-values adjusted for their number, so that those ≤ α hold together with error α.
+
+    Of M sorted ones the i-th is multiplied by M − i + 1 and is no less than the one before; at most 1. No
+    assumption on how the tests depend on each other. Source: Holm 1979, "A Simple Sequentially
+    Rejective Multiple Test Procedure".
+
+    Args:
+        p_values: (M,), in [0, 1].
+
+    Returns:
+        (M,), in the order given.
+    """
+    adjusted = [0.0] * len(p_values)
+    largest = 0.0
+    for place, i in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
+        largest = max(largest, min((len(p_values) - place) * p_values[i], 1.0))
+        adjusted[i] = largest
+    return adjusted
 
 
 def probability_of_improvement(a: npt.ArrayLike, b: npt.ArrayLike) -> tuple[float, float, float]:

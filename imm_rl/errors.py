@@ -22,6 +22,18 @@ class RunFailedError(ImmRlError, RuntimeError):
     """A run that started well and failed: divergence, NaN, a disk that is full."""
 
 
+class DivergedError(RunFailedError):
+    """A training whose numbers ceased to be finite. The same seed and settings come to it again.
+
+    Attributes:
+        env_steps: Environment steps at which it was noticed; None where they are not known.
+    """
+
+    def __init__(self, message: str, env_steps: int | None = None) -> None:
+        super().__init__(message)
+        self.env_steps = env_steps
+
+
 def invalid(name: str, constraint: str, received: object, remedy: str = "") -> InvalidInputError:
     """Builds (does not raise) the standard bad-value error.
 

@@ -15,22 +15,26 @@ Every file is written whole or not at all, so a run may be killed at any moment.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
 import secrets
 import shutil
+import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from imm_rl.errors import InvalidInputError
+from imm_rl.errors import InvalidInputError, RunFailedError
 from imm_rl.files import write_text
 from imm_rl.formats import read_yaml, to_csv, to_json
 
 CONFIG, SUMMARY, MODEL = "config.yaml", "summary.json", "model.zip"
 PROGRESS = "progress.csv"
 _LONGEST_NAME = 60
+_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
+"""Errors that no other folder name of the user's mends; whoever writes meets them and tells."""
 
 
 class RunFolder:
@@ -222,17 +226,72 @@ class RunFolder:
 
 
 def check_writable(folder: str | Path, what: str = "runs") -> None:
-    """Refuses a folder that cannot be made or written, without touching the disk.
+    """Refuses a folder that cannot be made or written, and leaves nothing on the disk.
+
+    Rights alone do not tell: root has them all, and may still not write to `/proc` or a disk mounted
+    read-only. So a file without content is made and removed.
+
+    Args:
+        folder: Which, there already or not.
+        what: That is to be written to it, for the error.
 
     Raises:
-        InvalidInputError: It, or the folder it would be made in, is no folder or is read-only.
+        InvalidInputError: It, or the folder it would be made in, is no folder or takes no file.
     """
     path = Path(folder).absolute()
-    while not path.exists() and path != path.parent:
-        path = path.parent
-    if not (path.is_dir() and os.access(path, os.W_OK | os.X_OK)):
-        why = "cannot be written" if path.is_dir() else "is no folder"
-        raise InvalidInputError(f"cannot write {what} to {folder}: {path} {why}.")
+    try:
+        while not path.exists() and path != path.parent:
+            path = path.parent
+        if not path.is_dir():
+            raise InvalidInputError(f"cannot write {what} to {folder}: {path} is no folder.")
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise InvalidInputError(f"cannot write {what} to {folder}: {error.strerror}.") from None
+        if error.errno not in _OF_THE_DISK:
+            raise InvalidInputError(
+                f"cannot write {what} to {folder}: {path} cannot be written."
+            ) from None
+
+
+def check_file(path: str | Path, what: str) -> None:
+    """Refuses a file that `files.write_atomically` could not write, and leaves nothing on the disk.
+
+    Args:
+        path: Which; whether a file is there already does not matter.
+        what: It is to hold, for the error.
+
+    Raises:
+        InvalidInputError: Its folder takes no file, or its name is too long.
+    """
+    path = Path(path)
+    check_writable(path.parent, f"{what} {path}")
+    try:
+        os.lstat(path.with_name(f".{path.name}.{'x' * 8}"))  # as long as the temporary name
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise InvalidInputError(f"cannot write {what} to {path}: {error.strerror}.") from None
+
+
+def make_folder(folder: str | Path, what: str) -> Path:
+    """Makes a folder, with those above it, where it is not there yet.
+
+    Raises:
+        InvalidInputError: It cannot be made, or not be written.
+    """
+    check_writable(folder, what)
+    path = Path(folder)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        if error.errno in _OF_THE_DISK:
+            raise RunFailedError(f"cannot make the folder {path}: {error.strerror}.") from None
+        raise InvalidInputError(
+            f"cannot write {what} to {folder}: {error.strerror or error}."
+        ) from None
+    return path
 
 
 def file_name(text: str) -> str:

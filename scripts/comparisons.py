@@ -20,6 +20,7 @@ from typing import Any
 
 from imm_rl.cli import main as imm_rl
 from imm_rl.cli.compare_report import main_rows, markdown_table
+from imm_rl.cli.run_curves import COMPARISON
 from imm_rl.files import write_text
 from imm_rl.runs import file_name
 
@@ -34,10 +35,12 @@ def compared(problem: str, logdir: Path, options: list[str]) -> tuple[dict[str, 
     before = set(logdir.glob("*/compare-*"))
     started = time.perf_counter()
     code = imm_rl(["compare", "--env", spec, "--logdir", str(logdir), *own, *options])
-    if code:
+    # A method that diverged is named in the table, and the other problems go on.
+    done = [f for f in set(logdir.glob("*/compare-*")) - before if (f / COMPARISON).is_file()]
+    if not done:
         sys.exit(f"imm-rl compare --env {problem} ended with {code}")
-    (folder,) = set(logdir.glob("*/compare-*")) - before
-    result = json.loads((folder / "comparison.json").read_text(encoding="utf-8"))
+    (folder,) = done
+    result = json.loads((folder / COMPARISON).read_text(encoding="utf-8"))
     return result, folder, time.perf_counter() - started
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from imm_rl.cli.compare_plan import ComparisonPlan
     from imm_rl.cli.compare_statistics import Trained
     from imm_rl.cli.console import Console
+    from imm_rl.cli.divergence import Divergence
 
 EPILOG = """\
 methods:
@@ -38,7 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Trains several methods with the same seeds and random numbers, or takes finished runs, and\n"
         "compares them: steps to a threshold, areas, final returns, intervals, p-values. Leaves a report\n"
-        "(comparison.md), tables (CSV), a picture, and a run folder for each method."
+        "(comparison.md), tables (CSV), a picture, and a run folder for each method. A method that\n"
+        "diverges is left out of the statistics and named; the exit code is then 1."
     )
     parser.epilog = EPILOG.format(methods=listed)
     parser.add_argument(
@@ -76,6 +79,7 @@ def run(args: argparse.Namespace) -> int:
     """Trains what is to be trained, then compares."""
     from imm_rl.cli.console import Console
     from imm_rl.cli.train_config import keys
+    from imm_rl.runs import check_writable
 
     console = Console(json_only=args.json, quiet=args.quiet)
     options = {key: getattr(args, key) for key in keys() if getattr(args, key, None) is not None}
@@ -93,6 +97,7 @@ def run(args: argparse.Namespace) -> int:
 
         plan = make_plan(options, args.methods, args.reference, args.threshold, fast=args.fast)
         if args.dry_run:
+            check_writable(plan.configs[0].logdir)
             console.say(_said(plan))
             console.say("dry run: all of this is in order, and nothing was trained")
             return 0
@@ -174,20 +179,56 @@ def _trained(plan: ComparisonPlan, folder: Path, command: str, console: Console)
     if not done:
         console.say(f"stopped; go on with: {resume_command(folder)}")
         return 130
-    found = [Trained.of(arm.label, run) for arm, run in zip(plan.arms, arms.folders, strict=True)]
-    return _finish(found, plan.reference, plan.threshold, folder, command, console)
+    labels = {found.label for found in arms.diverged}
+    found = [
+        Trained.of(arm.label, run)
+        for arm, run in zip(plan.arms, arms.folders, strict=True)
+        if arm.label not in labels
+    ]
+    if found:
+        _finish(found, plan.reference, plan.threshold, folder, command, console, arms.diverged)
+    if arms.diverged:
+        raise RunFailedError(_remedy(arms.diverged, len(plan.arms), folder))
+    return 0
+
+
+def _remedy(diverged: Sequence[Divergence], methods: int, folder: Path) -> str:
+    """What diverged, in a line, and what to type."""
+    said = "; ".join(f"{found.label} {found.told}, {found.error.rstrip('.')}" for found in diverged)
+    kept = ""
+    if len(diverged) < methods:
+        kept = (
+            ", or train it alone with the same seeds and hold it against those that are done: imm-rl "
+            f"compare {shlex.quote(str(folder))} RUN"
+        )
+    return (
+        f"{len(diverged)} of {methods} methods diverged and are in no statistics: {said}. --resume does "
+        "not try them again, as they would meet the same numbers. Give such a method other options, as in "
+        f"imm(learning_rate=0.001), in a new comparison{kept}."
+    )
 
 
 def _of_runs(args: argparse.Namespace, console: Console, command: str) -> int:
     """Compares finished runs; the result goes to a folder of its own."""
+    from imm_rl.cli import values
     from imm_rl.cli.compare_plan import SHARE_DEFAULT, Threshold
     from imm_rl.cli.compare_statistics import Trained, compared
+    from imm_rl.cli.divergence import Divergence
     from imm_rl.cli.run_curves import labels, read
     from imm_rl.cli.train_plan import short, versions
     from imm_rl.errors import unknown_name
     from imm_rl.runs import RunFolder
 
-    runs = [run for path in args.runs for run in read(path) if run.config]
+    runs = []
+    for path in args.runs:
+        for run in (run for run in read(path) if run.config):
+            diverged = Divergence.read(run.path.name, run.path)
+            if run.is_language_model:
+                console.note(f"left out: {run.path}: {run.why_empty}")
+            elif diverged is not None and run.path != Path(path):
+                console.note(f"left out: {run.path}, which {diverged.told}")
+            else:
+                runs.append(run)
     if len(runs) < 2:
         raise InvalidInputError(f"a comparison takes at least two runs, and {len(runs)} is named.")
     if len({run.path.resolve() for run in runs}) < len(runs):
@@ -201,8 +242,10 @@ def _of_runs(args: argparse.Namespace, console: Console, command: str) -> int:
     compared(arms, reference, threshold)  # refuses what cannot be compared before a folder is made
     files = {"command.txt": f"{command}\n", "versions.json": versions()}
     env = short(arms[0].summary["env"])
-    folder = RunFolder.create(args.logdir or "runs", env, "compared-runs", files).path
-    return _finish(arms, reference, threshold, folder, command, console)
+    logdir = "runs" if args.logdir is None else values.text("logdir", args.logdir)
+    folder = RunFolder.create(logdir, env, "compared-runs", files).path
+    _finish(arms, reference, threshold, folder, command, console)
+    return 0
 
 
 def _finish(
@@ -212,12 +255,12 @@ def _finish(
     folder: Path,
     command: str,
     console: Console,
-) -> int:
+    diverged: Sequence[Divergence] = (),
+) -> None:
     from imm_rl.cli.compare_report import PICTURE, REPORT, terminal, write
     from imm_rl.cli.compare_statistics import compared
 
-    result = compared(arms, reference, threshold)
+    result = compared(arms, reference, threshold, diverged)
     write(folder, result, arms, command)
     console.result(result, terminal(result))
     console.say(f"\nreport: {folder / REPORT}\npicture: {folder / PICTURE}")
-    return 0

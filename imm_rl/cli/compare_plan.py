@@ -2,7 +2,8 @@
 
 runs/<env>/compare-<n>/
     comparison.yaml  command.txt  versions.json   written before anything runs
-    <arm>/                                        a run folder for each arm, as `imm-rl train` leaves it
+    <arm>/                                        a run folder for each arm, as `imm-rl train` leaves it;
+                                                  diverged.json where it did
     curves.csv  comparison.csv  comparison.md  curves.png  comparison.json    the result
 """
 

@@ -10,13 +10,15 @@ from typing import Any
 from imm_rl.cli.compare_statistics import EVALUATIONS, Trained
 from imm_rl.cli.console import interval, markdown_row, number, ranges, table
 from imm_rl.cli.curve_picture import Line, figure, save
+from imm_rl.cli.divergence import Divergence
+from imm_rl.cli.run_curves import COMPARISON
 from imm_rl.cli.train_plan import short
 from imm_rl.curve_statistics import bands
 from imm_rl.files import write_text
 from imm_rl.formats import to_json
 
 REPORT, RESULT, TABLE, CURVES, PICTURE = (
-    *("comparison.md", "comparison.json", "comparison.csv", "curves.csv"),
+    *("comparison.md", COMPARISON, "comparison.csv", "curves.csv"),
     "curves.png",
 )
 
@@ -28,9 +30,14 @@ training, the median is that of Kaplan and Meier, and > says that not more than 
 got there. Shown: steps of the restricted policy that bc imitates first, which are not counted. \
 Times as fast: the reference's median by this one's. Area: mean return over the training. IQM: the \
 mean without the best and the worst quarter of the seeds. Difference: final return minus the \
-reference's{pairing}; p: permutation test, not corrected for the number of methods. P(better): the \
+reference's{pairing}; p: permutation test of that one difference{holm}. P(better): the \
 probability that a training of this method ends above one of the reference. Evaluations have random \
 numbers of their own, the same for all methods."""
+
+
+HOLM = """\
+, as if it were the only one; p (Holm): adjusted for the number of methods that are held against the \
+reference (Holm 1979), which is the one to read where any of them might have come out ahead by chance"""
 
 
 def write(folder: Path, result: Mapping[str, Any], arms: Sequence[Trained], command: str) -> None:
@@ -47,10 +54,14 @@ def write(folder: Path, result: Mapping[str, Any], arms: Sequence[Trained], comm
     if result["optimum"] is not None:
         levels.append(("optimum", result["optimum"]))
     title = f"{short(result['env'])}: mean over {len(result['seeds'])} seeds, with a 95 % band"
-    save(
-        figure(lines, y_label="return of an evaluation episode", title=title, levels=levels),
-        folder / PICTURE,
+    drawn = figure(
+        lines,
+        y_label="return of an evaluation episode",
+        title=title,
+        levels=levels,
+        missing=[f"{arm['label']} ({told(arm)})" for arm in result["diverged"]],
     )
+    save(drawn, folder / PICTURE)
     write_text(folder / CURVES, _curves_csv(lines))
     write_text(folder / TABLE, _table_csv(result))
     write_text(folder / REPORT, markdown(result, command))
@@ -72,6 +83,10 @@ def _quoted(text: str) -> str:
 def _table_csv(result: Mapping[str, Any]) -> str:
     """One row an arm; every number of the result under a name such as final_difference_low."""
     flat = [_flat(arm) for arm in result["arms"]]
+    flat += [
+        {"label": d["label"], "run": d["run"], "diverged_at": d["env_steps"], "error": d["error"]}
+        for d in result["diverged"]
+    ]
     names = list(dict.fromkeys(name for row in flat for name in row))
     lines = [",".join(names)]
     lines += [",".join(_quoted(str(row.get(name, ""))) for name in names) for row in flat]
@@ -98,13 +113,15 @@ def markdown(result: Mapping[str, Any], command: str) -> str:
     level = result["threshold"]
     said = f"{level['text']} " if level["of"] != "as given" else ""
     head = [
-        f"# {short(result['env'])}: {len(result['arms'])} methods, {len(result['seeds'])} seeds",
+        f"# {short(result['env'])}: {len(result['arms']) + len(result['diverged'])} methods, "
+        f"{len(result['seeds'])} seeds",
         "",
         f"Made by `{command}`.",
         "",
         f"Threshold: a return of {number(level['return'])} ({said}{level['of']}). "
-        f"Reference: {result['reference']}.",
+        f"Reference: {_reference(result)}.",
         "",
+        *(f"**{line}**\n" for line in _left_out(result)),
         f"![Return against environment steps, a line a method]({PICTURE})",
         "",
     ]
@@ -118,7 +135,17 @@ def markdown(result: Mapping[str, Any], command: str) -> str:
         "",
     ]
     pairing = ", seed by seed (the same random numbers)" if result["paired"] else ", seeds differ"
-    return "\n".join([*head, *main, *finals, HOW.format(pairing=pairing)]) + "\n"
+    return (
+        "\n".join(
+            [
+                *head,
+                *main,
+                *finals,
+                HOW.format(pairing=pairing, holm=HOLM if _several(result) else ""),
+            ]
+        )
+        + "\n"
+    )
 
 
 def terminal(result: Mapping[str, Any]) -> str:
@@ -127,12 +154,13 @@ def terminal(result: Mapping[str, Any]) -> str:
     lines = [
         "",
         f"{short(result['env'])}: {len(result['seeds'])} seeds; threshold {number(level['return'])} "
-        f"({level['text']}, {level['of']}); reference {result['reference']}",
+        f"({level['text']}, {level['of']}); reference {_reference(result)}",
         "",
         table(main_rows(result)),
         "",
         table(_final_rows(result)),
     ]
+    lines += ["", *_left_out(result)] if result["diverged"] else []
     if result["restricted"] is not None:
         earns = result["restricted"]
         lines.append(
@@ -141,8 +169,38 @@ def terminal(result: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def told(arm: Mapping[str, Any]) -> str:
+    """When an arm of `diverged` did."""
+    return Divergence(arm["label"], Path(arm["run"]), arm["env_steps"], arm["error"]).told
+
+
+def _reference(result: Mapping[str, Any]) -> str:
+    name = str(result["reference"])
+    if name in (arm["label"] for arm in result["diverged"]):
+        return f"{name}, which diverged, so that nothing is held against it"
+    return name
+
+
+def _left_out(result: Mapping[str, Any]) -> list[str]:
+    """A line for each arm that diverged."""
+    return [
+        f"{arm['label']} {told(arm)} and is in no statistics: {arm['error']}"
+        for arm in result["diverged"]
+    ]
+
+
+def _several(result: Mapping[str, Any]) -> bool:
+    """Whether more than one method is held against the reference."""
+    return sum(arm["against_reference"] is not None for arm in result["arms"]) > 1
+
+
 def main_rows(result: Mapping[str, Any]) -> list[list[str]]:
-    """The table of steps, areas, finals and differences, the first row a head."""
+    """The table of steps, areas, finals and differences, the first row a head.
+
+    Holm's p-values have a column where several methods are held against the reference; of one alone they
+    are the p-values themselves.
+    """
+    several = _several(result)
     rows = [
         [
             "method",
@@ -153,6 +211,7 @@ def main_rows(result: Mapping[str, Any]) -> list[list[str]]:
             "final IQM",
             "difference",
             "p",
+            *(["p (Holm)"] if several else []),
             "P(better)",
         ]
     ]
@@ -170,7 +229,7 @@ def main_rows(result: Mapping[str, Any]) -> list[list[str]]:
             f"{number(iqm['iqm'])} {interval(iqm['ci95'])}".rstrip(),
         ]
         if against is None:
-            rows.append([*row, "", *middle, "", "", ""])
+            rows.append([*row, "", *middle, *[""] * (len(rows[0]) - 6)])
             continue
         ratio, ends = against["steps_ratio"], against["final_difference"]
         better = against["probability_of_improvement"]
@@ -181,9 +240,11 @@ def main_rows(result: Mapping[str, Any]) -> list[list[str]]:
                 *middle,
                 f"{_signed(ends['mean'])} {interval(ends['ci95'])}".rstrip(),
                 _p(ends["p_value"]),
+                *([_p(ends["p_holm"])] if several else []),
                 f"{better['p']:.2f} [{better['ci95'][0]:.2f}, {better['ci95'][1]:.2f}]",
             ]
         )
+    rows += [[arm["label"], told(arm), *[""] * (len(rows[0]) - 2)] for arm in result["diverged"]]
     return rows
 
 
@@ -200,6 +261,7 @@ def _final_rows(result: Mapping[str, Any]) -> list[list[str]]:
                 else f"{number(found['mean'])} {interval(found['ci95'])}".rstrip()
             )
         rows.append([arm["label"], *cells])
+    rows += [[arm["label"], "diverged", *[""] * (len(names) - 1)] for arm in result["diverged"]]
     return rows
 
 

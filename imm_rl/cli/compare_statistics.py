@@ -11,9 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from imm_rl.cli.divergence import Divergence
 from imm_rl.cli.run_curves import aligned, read
 from imm_rl.curve_statistics import CensoredSteps, area_under_curve, log_rank, steps_to
-from imm_rl.differences import Difference, difference, paired_difference, probability_of_improvement
+from imm_rl.differences import (
+    Difference,
+    difference,
+    holm,
+    paired_difference,
+    probability_of_improvement,
+)
 from imm_rl.errors import InvalidInputError
 from imm_rl.resampling import FloatArray
 from imm_rl.statistics import iqm_ci95, mean_ci95
@@ -60,6 +67,11 @@ class Trained:
             InvalidInputError: It is not finished, or files are missing.
         """
         if not folder.finished:
+            diverged = Divergence.read(label, folder.path)
+            if diverged is not None:
+                raise InvalidInputError(
+                    f"the run {folder.path} {diverged.told}, so it has no result. Leave it out."
+                )
             raise InvalidInputError(
                 f"the run {folder.path} is not finished, so it has no result yet."
             )
@@ -92,18 +104,25 @@ def _whole(text: str) -> int:
     return int(text) if text.isdigit() else -1  # of a single seed nobody may say which
 
 
-def compared(arms: Sequence[Trained], reference: str, threshold: Threshold) -> dict[str, Any]:
+def compared(
+    arms: Sequence[Trained],
+    reference: str,
+    threshold: Threshold,
+    diverged: Sequence[Divergence] = (),
+) -> dict[str, Any]:
     """Everything that a comparison says, JSON-able but for infinities.
 
     Args:
-        arms: At least two, of one environment.
-        reference: The label of one of them.
+        arms: Those that ended, of one environment; at least one.
+        reference: The label of one of them; where it is of one that diverged, nothing is held against it.
         threshold: Of the steps.
+        diverged: Further arms, which are named and in no statistics.
 
     Raises:
         InvalidInputError: Arms are of different environments.
     """
-    base = next(arm for arm in arms if arm.label == reference)
+    held = next((arm for arm in arms if arm.label == reference), None)
+    base = arms[0] if held is None else held
     for arm in arms:
         if arm.summary["env"] != base.summary["env"]:
             raise InvalidInputError(
@@ -122,6 +141,8 @@ def compared(arms: Sequence[Trained], reference: str, threshold: Threshold) -> d
     level = threshold.of(best)
     paired = all(arm.seeds == base.seeds for arm in arms)
     steps = {arm.label: steps_to(arm.env_steps, arm.returns, level) for arm in arms}
+    found = [_arm(arm, held, steps, paired=paired) for arm in arms]
+    _adjust([arm["against_reference"] for arm in found if arm["against_reference"] is not None])
     return {
         "env": base.summary["env"],
         "seeds": base.seeds,
@@ -136,8 +157,18 @@ def compared(arms: Sequence[Trained], reference: str, threshold: Threshold) -> d
         "restricted": next(
             (a.summary["restricted_eval"] for a in arms if a.summary.get("restricted_eval")), None
         ),
-        "arms": [_arm(arm, base, steps, paired=paired) for arm in arms],
+        "arms": found,
+        "diverged": [arm.as_dict() for arm in diverged],
     }
+
+
+def _adjust(against: list[dict[str, Any]]) -> None:
+    """Adds to each p-value of arms held against one reference that of Holm, for their number."""
+    for part in ("final_difference", "area_difference"):
+        for one, p in zip(against, holm([a[part]["p_value"] for a in against]), strict=True):
+            one[part]["p_holm"] = p
+    for one, p in zip(against, holm([a["log_rank_p"] for a in against]), strict=True):
+        one["log_rank_p_holm"] = p
 
 
 def _of(threshold: Threshold, *, known: bool) -> str:
@@ -147,7 +178,7 @@ def _of(threshold: Threshold, *, known: bool) -> str:
 
 
 def _arm(
-    arm: Trained, base: Trained, steps: dict[str, CensoredSteps], *, paired: bool
+    arm: Trained, base: Trained | None, steps: dict[str, CensoredSteps], *, paired: bool
 ) -> dict[str, Any]:
     mine = steps[arm.label]
     area = area_under_curve(arm.env_steps, arm.returns)
@@ -175,7 +206,7 @@ def _arm(
         },
         "against_reference": None,
     }
-    if arm is not base:
+    if base is not None and arm is not base:
         theirs = area_under_curve(base.env_steps, base.returns)
         found["against_reference"] = {
             "steps_ratio": dict(

@@ -7,6 +7,7 @@ in grey print.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +15,11 @@ from typing import Any
 
 import numpy as np
 
+from imm_rl.cli.level_labels import GREY, add_level_labels
 from imm_rl.errors import InvalidInputError
 from imm_rl.files import write_atomically
 from imm_rl.resampling import FloatArray
+from imm_rl.runs import check_file
 
 COLOURS = (
     *("#000000", "#0072B2", "#D55E00", "#009E73"),
@@ -57,6 +60,7 @@ def figure(
     y_label: str,
     title: str = "",
     levels: Sequence[tuple[str, float]] = (),
+    missing: Sequence[str] = (),
 ) -> Any:
     """The picture, a `matplotlib.figure.Figure`.
 
@@ -65,11 +69,13 @@ def figure(
         y_label: With its unit.
         title: Above, if any.
         levels: Named horizontal lines, such as ("optimum", 53.7).
+        missing: What has no line and is named in the legend, with why.
     """
     from matplotlib.figure import Figure  # late, and without pyplot: no display is needed
 
-    columns = min(_columns(lines), len(lines)) if lines else 1
-    legend = 0.21 * -(-len(lines) // columns) if len(lines) > 1 else 0.0  # inches below the axes
+    named = [*(line.label for line in lines), *missing]
+    columns = min(_columns(named), len(named)) if named else 1
+    legend = 0.21 * -(-len(named) // columns) if len(named) > 1 else 0.0  # inches below the axes
     drawn = Figure(figsize=(WIDTH, HEIGHT + legend), layout="constrained")
     axes = drawn.subplots()
     for i, line in enumerate(lines):
@@ -78,7 +84,7 @@ def figure(
             line.steps,
             line.centre,
             color=colour,
-            linestyle=DASHES[i % len(DASHES)],
+            linestyle=DASHES[(i + i // len(COLOURS)) % len(DASHES)],
             linewidth=1.7,
             marker=MARKERS[i % len(MARKERS)],
             markersize=4,
@@ -94,20 +100,12 @@ def figure(
             axes.fill_between(
                 line.steps, line.low, line.high, color=colour, alpha=0.15, linewidth=0
             )
+    for label in missing:
+        axes.plot([], [], color="#7F7F7F", linestyle="none", marker="x", label=label)
     last = max((float(line.steps[-1]) for line in lines), default=1.0)
-    for name, value in levels:
-        if math.isfinite(value):
-            axes.axhline(value, color="#555555", linewidth=0.9, linestyle=(0, (6, 3)), zorder=1)
-            axes.annotate(  # beside the axes, where no curve is
-                name,
-                (1.01, value),
-                xycoords=("axes fraction", "data"),
-                ha="left",
-                va="center",
-                fontsize=8,
-                color="#555555",
-                annotation_clip=False,
-            )
+    levels = [(name, value) for name, value in levels if math.isfinite(value)]
+    for _, value in levels:
+        axes.axhline(value, color=GREY, linewidth=0.9, linestyle=(0, (6, 3)), zorder=1)
     axes.set_xlim(0.0, last * 1.01)
     axes.margins(y=0.08)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
@@ -119,16 +117,17 @@ def figure(
     axes.grid(alpha=0.3)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
-    if len(lines) > 1:
+    if len(named) > 1:
         drawn.legend(
             loc="outside lower center", ncols=columns, frameon=False, fontsize=9, handlelength=3.2
         )
+    add_level_labels(drawn, axes, levels)
     return drawn
 
 
-def _columns(lines: Sequence[Line]) -> int:
+def _columns(labels: Sequence[str]) -> int:
     """Of the legend, so that it is no wider than the picture: about 90 letters."""
-    longest = max(len(line.label) for line in lines)
+    longest = max(map(len, labels))
     return max(90 // (longest + 9), 1)
 
 
@@ -136,17 +135,19 @@ def check_out(path: str | Path) -> Path:
     """The file that a picture is to go to.
 
     Raises:
-        InvalidInputError: Its suffix is no kind of picture, it is a folder, or its folder is missing.
+        InvalidInputError: Its suffix is no kind of picture, it is a folder, or its folder is missing or
+            takes no file.
     """
     out = Path(path)
     if out.suffix.lower() not in SUFFIXES:
         raise InvalidInputError(
             f"--out {path} must end in one of {', '.join(SUFFIXES)}, which says the kind of picture."
         )
-    if out.is_dir():
+    if os.path.isdir(out):
         raise InvalidInputError(f"--out {path} is a folder. Give a file name in it.")
-    if not out.absolute().parent.is_dir():
+    if not os.path.isdir(out.absolute().parent):
         raise InvalidInputError(f"--out {path}: there is no folder {out.parent}.")
+    check_file(out, "a picture")
     return out
 
 

@@ -72,7 +72,7 @@ def _side_by_side(
     left: Sequence[tuple[Any, Path]], command: str, jobs: int, quiet: bool, one: Train[Any]
 ) -> bool:
     """Whether all came to their end; the first failure stops the others and is raised."""
-    from concurrent.futures import FIRST_EXCEPTION, wait
+    from concurrent.futures import FIRST_EXCEPTION, Future, wait
     from concurrent.futures.process import BrokenProcessPool
     from multiprocessing import get_context
 
@@ -91,7 +91,7 @@ def _side_by_side(
                 futures = [pool.schedule(_unless_stopped, args=args) for args in given]
             except RuntimeError:  # it takes no more
                 raise BrokenProcessPool from None
-            others: set[Any] = set(futures)
+            others: set[Future[bool]] = set(futures)
             while others:
                 done, others = wait(others, timeout=0.2, return_when=FIRST_EXCEPTION)
                 if asked.is_set() or any(future.exception() is not None for future in done):

@@ -46,6 +46,7 @@ def run(args: argparse.Namespace) -> int:
     """Trains, or does what was asked for instead."""
     refuse_conflicts(args, prolonging="epochs")
 
+    from imm_rl.cli import other_method
     from imm_rl.cli.console import Console, Silent
     from imm_rl.cli.lm_folder import check_corpus, new_folder, run_corpus
     from imm_rl.language.processes import Processes, own_device, started
@@ -55,11 +56,14 @@ def run(args: argparse.Namespace) -> int:
     if args.resume is not None:
         return _resume(RunFolder.open(args.resume), console, args.epochs, args.command_line)
     flags, file = given(args, keys())
+    file, changed = other_method.of_language_model(flags, file, args.config or "")
     config = resolve(flags, file, source=args.config or "", fast=args.fast)
     own_device(config.device)
     Processes(count=launch.launched()).check_streams(config.settings.batch_size)
     if args.print_config or args.dry_run:
-        return _shown(config, console, as_yaml=args.print_config) if first else 0
+        return _shown(config, console, changed, as_yaml=args.print_config) if first else 0
+    if changed:
+        console.note(changed)
     processes = started(config.device)
     folder = RunFolder(config.logdir)  # the others are told which one below it
     if processes.first:
@@ -72,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
     return _train(config, folder, console, processes)
 
 
-def _shown(config: LMConfig, console: Console, *, as_yaml: bool) -> int:
+def _shown(config: LMConfig, console: Console, changed: str, *, as_yaml: bool) -> int:
     """Says what would run, and trains nothing."""
     from imm_rl.cli.lm_folder import check_corpus, plan, run_corpus
 
@@ -82,6 +86,8 @@ def _shown(config: LMConfig, console: Console, *, as_yaml: bool) -> int:
     check_writable(config.logdir)
     corpus = run_corpus(config)
     check_corpus(config, corpus)
+    if changed:
+        console.note(changed)
     console.say(plan(config, corpus))
     console.say("dry run: all of this is in order, and nothing was trained")
     return 0

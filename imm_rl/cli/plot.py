@@ -38,13 +38,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.epilog = (
         "examples:\n"
-        "  imm-rl plot\n"
+        "  imm-rl plot                 (the latest run, comparison or sweep)\n"
+        "  imm-rl plot runs/sweeps/tiger-weights\n"
         "  imm-rl plot runs/tiger/reinforce-pomdp-1 runs/tiger/reinforce-none-1 --out tiger.pdf\n"
         "  imm-rl plot runs/grid/compare-1 --metric imm/kl\n"
         "  imm-rl plot my_logs/0.monitor.csv --smooth 50"
     )
     parser.add_argument(
-        "runs", nargs="*", metavar="RUN", help="what to draw (default: the latest run below runs)"
+        "runs",
+        nargs="*",
+        metavar="RUN",
+        help="what to draw (default: the latest run, comparison or sweep below runs)",
     )
     parser.add_argument(
         "--metric",
@@ -77,6 +81,8 @@ def run(args: argparse.Namespace) -> int:
     from imm_rl.cli import run_curves, values
     from imm_rl.cli.console import Console
     from imm_rl.cli.curve_picture import check_out, figure, save
+    from imm_rl.cli.divergence import Divergence
+    from imm_rl.cli.latest import latest
     from imm_rl.runs import RunFolder
 
     console = Console(json_only=args.json, quiet=args.quiet)
@@ -84,16 +90,28 @@ def run(args: argparse.Namespace) -> int:
         raise unknown_name("statistic", args.statistic, STATISTICS)
     out, window = check_out(args.out), values.count("--smooth", args.smooth)
     metric = args.metric or run_curves.DEFAULT_METRIC
-    paths = args.runs or [str(RunFolder.latest("runs").path)]
+    paths = args.runs
+    if not paths:
+        chosen = latest("runs")
+        console.note(chosen.told)
+        paths = [str(chosen.path)]
     for path in paths:
         if (found := RunFolder.around(path)) is not None:
             found.refuse_language_model("tensorboard --logdir")
     runs = [run for path in paths for run in run_curves.read(path, metric, window)]
+    language = [run for run in runs if run.is_language_model]
+    for left in language:
+        console.note(f"left out: {left.path}: {left.why_empty}")
+    runs = [run for run in runs if not run.is_language_model] or language
     names = _labels(args.labels, runs)
     drawn = [(name, run) for name, run in zip(names, runs, strict=True) if run.curves]
     for name, left in zip(names, runs, strict=True):
         if not left.curves:
             console.note(f"left out: {name}, {left.path}: {left.why_empty}")
+    for name, run in drawn:
+        gone = Divergence.read(name, run.path)
+        if gone is not None:
+            console.note(f"{name}: its line ends early, as it {gone.told}")
     if not drawn:
         raise InvalidInputError(
             "there is nothing to draw: "

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from imm_rl.errors import InvalidInputError
+from imm_rl.runs import make_folder
 
 
 class StoppedError(Exception):
@@ -31,14 +31,9 @@ class Job(NamedTuple):
         """The folder for the files, made where it is not there yet.
 
         Raises:
-            InvalidInputError: It cannot be made.
+            InvalidInputError: It cannot be made, or not be written.
         """
-        folder = Path(self.args.out)
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InvalidInputError(f"cannot make the folder {folder}: {error.strerror}.") from None
-        return folder
+        return make_folder(self.args.out, "figures and tables")
 
     def command(self, options: Mapping[str, Any]) -> str:
         """The command line with every option that has a say, those that were given alone.

@@ -1,7 +1,7 @@
 """Learning curves read from disk: run folders, folders of runs, and monitor files of Stable-Baselines3.
 
     runs/tiger/reinforce-pomdp-1          a run: progress.csv, or seed_<k>/progress.csv
-    runs/tiger, a comparison, a sweep     each run below it
+    runs/tiger, a comparison, a sweep     each run below it; of a comparison of finished runs, these
     DIR or FILE with *.monitor.csv        episodes as stable_baselines3's Monitor wrote them
 
 `imm-rl plot` and `imm-rl compare` read through here. What a run that was killed left is read as far as
@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from imm_rl.cli.divergence import FILE as DIVERGED
 from imm_rl.errors import InvalidInputError, unknown_name
 from imm_rl.formats import read_yaml
 from imm_rl.resampling import FloatArray
@@ -31,6 +32,9 @@ from imm_rl.runs import CONFIG, PROGRESS
 DEFAULT_METRIC = "eval/mean_reward"
 MONITOR_METRIC = "rollout/ep_rew_mean"
 """The one that monitor files have."""
+
+COMPARISON = "comparison.json"
+"""What a comparison ends with: it says where its runs lie."""
 
 MONITOR = "monitor.csv"
 STEPS = "env_steps"
@@ -64,6 +68,11 @@ class RunCurves:
     why_empty: str = ""
     columns: frozenset[str] = frozenset()
 
+    @property
+    def is_language_model(self) -> bool:
+        """Whether it is a run of `imm-rl lm train`, whose curves are no returns."""
+        return "corpus" in self.config
+
 
 def read(path: str | Path, metric: str = DEFAULT_METRIC, window: int = 20) -> list[RunCurves]:
     """The runs at a path, in order of their folders' names.
@@ -92,12 +101,30 @@ def read(path: str | Path, metric: str = DEFAULT_METRIC, window: int = 20) -> li
         if columns and metric not in columns and not any(run.curves for run in runs):
             raise unknown_name(f"metric of {path}", metric, columns - {STEPS})
         return runs
+    if (root / COMPARISON).is_file():
+        return [run for below in _compared(root) for run in read(below, metric, window)]
     monitors = sorted(root.glob(f"*{MONITOR}"))
     if monitors:
         return [_monitored(monitors, metric, window)]
     raise InvalidInputError(
         f"{path} holds no run: no {CONFIG} in it or in the folders below it, and no *{MONITOR}."
     )
+
+
+def _compared(root: Path) -> list[Path]:
+    """The runs of a comparison of finished runs, which lie elsewhere."""
+    try:
+        found = json.loads((root / COMPARISON).read_text(encoding="utf-8"))
+        paths = [Path(arm["run"]) for arm in found["arms"]]
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise InvalidInputError(f"cannot read {root / COMPARISON}: {error}.") from None
+    for path in paths:
+        if not path.is_dir():
+            raise InvalidInputError(
+                f"{root} compares runs that lie elsewhere, and there is no {path} here. Name them "
+                "where they lie now."
+            )
+    return paths
 
 
 def _run_folders(root: Path) -> Iterator[Path]:
@@ -117,6 +144,9 @@ def _natural(path: Path) -> list[Any]:
 
 def _run(folder: Path, metric: str) -> RunCurves:
     config = read_yaml(folder / CONFIG)
+    if "corpus" in config:
+        why = f"it is a run of a language model (tensorboard --logdir {folder})"
+        return RunCurves(folder, config, (), (), why)
     files = {folder / PROGRESS: None} if (folder / PROGRESS).is_file() else {}
     files |= {
         p: None for p in sorted(folder.glob(f"seed_*/{PROGRESS}"), key=lambda p: _natural(p.parent))
@@ -136,7 +166,9 @@ def _run(folder: Path, metric: str) -> RunCurves:
             curves.append(curve)
     if curves:
         return RunCurves(folder, config, tuple(seeds), tuple(curves), "", frozenset(columns))
-    if not files:
+    if (folder / DIVERGED).is_file() and not files:
+        why = f"it has no {PROGRESS}: it diverged before its first evaluation"
+    elif not files:
         why = f"it has no {PROGRESS}: it was stopped before its first evaluation, or has just begun"
     elif not columns:
         why = f"its {PROGRESS} is empty"

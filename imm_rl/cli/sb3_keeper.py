@@ -18,7 +18,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from imm_rl.cli.console import Progress, measures_shown
 from imm_rl.cli.sb3_model import evaluation_seed, played_episodes
-from imm_rl.errors import RunFailedError
+from imm_rl.errors import DivergedError
 
 if TYPE_CHECKING:
     from imm_rl.cli.sb3_curves import RunCurves
@@ -135,11 +135,12 @@ def check_finite(agent: Any, seed: int) -> None:
     """Refuses a network that has diverged.
 
     Raises:
-        RunFailedError: A parameter is NaN or infinite.
+        DivergedError: A parameter is NaN or infinite.
     """
     if not all(bool(p.isfinite().all()) for p in agent.policy.parameters()):
-        raise RunFailedError(
+        raise DivergedError(
             f"the training of seed {seed} diverged: after {agent.num_timesteps:,} steps its network "
             "holds numbers that are not finite. A smaller learning_rate or max_grad_norm may help; "
-            "rewards or observations that are not finite do the same."
+            "rewards or observations that are not finite do the same.",
+            agent.num_timesteps,
         )

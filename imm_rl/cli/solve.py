@@ -7,6 +7,7 @@ them is in `solve_result` (one method), `solve_compare`, `solve_plot` and `solve
 from __future__ import annotations
 
 import argparse
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -217,15 +218,15 @@ def _checked_plot(plot: str) -> Path:
 
 def checked_file(option: str, text: str, suffixes: tuple[str, ...], what: str) -> Path:
     """A file to write, refused before the solver starts where it cannot be written."""
-    from imm_rl.runs import check_writable
+    from imm_rl.runs import check_file
 
     path = Path(text)
-    if path.suffix.lower() not in suffixes or path.is_dir():
+    if path.suffix.lower() not in suffixes or os.path.isdir(path):
         ends = f"{', '.join(suffixes[:-1])} or {suffixes[-1]}"
         raise invalid(option, f"be a file name that ends in {ends}", text)
-    if not path.parent.is_dir():
+    if not os.path.isdir(path.parent):
         raise invalid(option, "lie in a folder that exists", text)
-    check_writable(path.parent, what)
+    check_file(path, what)
     return path
 
 

@@ -68,6 +68,7 @@ def run(args: argparse.Namespace) -> int:
     from imm_rl.cli import values
     from imm_rl.cli.console import Console
     from imm_rl.cli.sweep_plan import check_folder, read_sweep
+    from imm_rl.runs import check_writable
 
     console = Console(json_only=args.json, quiet=args.quiet)
     if args.backend not in BACKENDS:
@@ -85,7 +86,9 @@ def run(args: argparse.Namespace) -> int:
     if args.workers is not None:
         n_workers = values.count("--workers", args.workers)
     plan = read_sweep(args.file)
-    folder = Path(args.out or Path("runs") / "sweeps" / plan.name).absolute()
+    out = Path("runs") / "sweeps" / plan.name if args.out is None else Path(args.out)
+    folder = out.absolute()
+    check_writable(folder, "a sweep")
     there = check_folder(folder, plan)
     if args.dry_run:
         console.say(_listed(plan))
@@ -101,10 +104,9 @@ def _make(folder: Path, plan: SweepPlan, command: str) -> None:
     from imm_rl.cli.sweep_plan import SWEEP
     from imm_rl.cli.train_plan import versions
     from imm_rl.files import write_text
-    from imm_rl.runs import check_writable
+    from imm_rl.runs import make_folder
 
-    check_writable(folder, "a sweep")
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder, "a sweep")
     write_text(folder / "command.txt", f"{command}\n")
     write_text(folder / "versions.json", versions())
     write_text(folder / SWEEP, plan.to_yaml())  # last: it says whose the folder is

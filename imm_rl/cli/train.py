@@ -48,6 +48,7 @@ def run(args: argparse.Namespace) -> int:
     """Trains, or does what was asked for instead."""
     refuse_conflicts(args)
 
+    from imm_rl.cli import other_method
     from imm_rl.cli.console import Console
     from imm_rl.cli.train_config import keys, resolve
     from imm_rl.cli.train_plan import plan
@@ -57,11 +58,14 @@ def run(args: argparse.Namespace) -> int:
     if args.resume is not None:
         return _resume(RunFolder.open(args.resume), console)
     flags, file = given(args, keys())
+    file, changed = other_method.of_agent(flags, file, args.config or "")
     config, pair = resolve(flags, file, source=args.config or "", fast=args.fast)
     policy = checked_policy(config, pair)
     if args.print_config:
         print(config.to_yaml(), end="")
         return 0
+    if changed:
+        console.note(changed)
     if args.dry_run:
         check_writable(config.logdir)
         console.say(plan(config, pair))

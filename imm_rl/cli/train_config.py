@@ -109,6 +109,17 @@ def keys() -> list[str]:
     return list(dict.fromkeys([*DEFAULTS, OBSERVE, *names]))
 
 
+def usual_lambda(method: str, agent: str, pair: EnvPair | FeaturePair, preset: str) -> str:
+    """The λ of a method where nobody gives one."""
+    from imm_rl.agents.defaults import DEFAULT_LAMBDA, training_defaults
+    from imm_rl.agents.methods import METHODS
+
+    if not METHODS[method].lambda_means:
+        return "0"
+    base = training_defaults(agent, pair.name, tabular=environments.is_tabular(pair))
+    return str(METHODS[method].default_lambda or base.get("lambda", DEFAULT_LAMBDA[preset]))
+
+
 def resolve(
     flags: dict[str, Any], file: dict[str, Any], *, source: str = "", fast: bool = False
 ) -> tuple[TrainConfig, EnvPair | FeaturePair]:
@@ -123,8 +134,8 @@ def resolve(
     Raises:
         InvalidInputError: A key is unknown, a value out of range, or two contradict each other.
     """
-    from imm_rl.agents.defaults import DEFAULT_LAMBDA, training_defaults
-    from imm_rl.agents.methods import METHODS, checked_method
+    from imm_rl.agents.defaults import training_defaults
+    from imm_rl.agents.methods import checked_method
 
     for key in file:
         if key not in keys():
@@ -186,9 +197,7 @@ def resolve(
         method=method,
         temperature=temperature,
         agent=agent,
-        imm_lambda=imm_lambda
-        or METHODS[method].default_lambda
-        or base.get("lambda", DEFAULT_LAMBDA[preset]),
+        imm_lambda=imm_lambda or usual_lambda(method, agent, pair, preset),
         steps=values.count("steps", steps),
         seeds=seeds,
         device=device,

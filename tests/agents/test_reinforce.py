@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from imm_rl.agents.settings import ReinforceSettings
 from imm_rl.agents.solve import solve
 from imm_rl.agents.state_policy import StatePolicy
 from imm_rl.agents.streams import PURPOSES, SeedStreams, generator
-from imm_rl.errors import InvalidInputError, RunFailedError
+from imm_rl.errors import DivergedError, InvalidInputError, RunFailedError
 
 
 def make(
@@ -313,6 +314,18 @@ def test_divergence_is_a_failed_run_that_names_the_run() -> None:
         agent.policy.weights[0][1].fill_(float("nan"))
     with pytest.raises(RunFailedError, match=r"seed 8 \(λ = linear:1->0@0.5\) is not finite at 0"):
         agent.learn(500)
+
+
+def test_divergence_of_many_runs_names_a_few_and_their_number() -> None:
+    agent = make(seeds=range(5))
+    with torch.no_grad():
+        agent.policy.weights[0].fill_(float("nan"))
+    with pytest.raises(
+        DivergedError, match=r"seed 2 \(\S+ = \S+\) and 2 more is not finite at 0"
+    ) as raised:
+        agent.learn(500)
+    assert raised.value.env_steps == 0
+    assert pickle.loads(pickle.dumps(raised.value)).env_steps == 0  # as a worker's errors travel
 
 
 @pytest.mark.parametrize(

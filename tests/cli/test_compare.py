@@ -16,10 +16,12 @@ import imm_rl
 from imm_rl.agents.methods import METHODS
 from imm_rl.cli import compare_training
 from imm_rl.cli.compare_plan import Threshold, make_plan, read_plan
+from imm_rl.cli.compare_report import main_rows, markdown
 from imm_rl.cli.compare_statistics import Trained, compared
 from imm_rl.errors import InvalidInputError
 
 Command = Callable[..., Any]
+FINALS = {"imm": [5, 7, 5, 7], "bc": [2, 3, 3, 2], "jsrl": [4, 2, 4, 3]}
 
 
 @pytest.fixture
@@ -170,6 +172,32 @@ def test_comparison_of_curves_made_by_hand() -> None:
     assert base["area_under_curve"]["mean"] == pytest.approx(
         np.mean([(1 + 5.5) / 2, (4.5 + 9) / 2, 1.0, 4.5 / 2])
     )
+
+
+def test_p_values_are_adjusted_for_the_methods_held_against_the_reference() -> None:
+    none = _arm("none", [[0, 2], [0, 2], [0, 2], [0, 2]], [2, 3, 2, 3])
+    arms = [_arm(name, [[0, 5]] * 4, finals) for name, finals in FINALS.items()]
+
+    result = compared([none, *arms], "none", Threshold.parse("90%"))
+
+    found = [arm["against_reference"]["final_difference"] for arm in result["arms"][1:]]
+    assert [each["p_value"] for each in found] == pytest.approx([0.125, 1.0, 0.5])
+    assert [each["p_holm"] for each in found] == pytest.approx([0.375, 1.0, 1.0])
+    head, *rows = main_rows(result)
+    at = head.index("p (Holm)")
+    assert [row[at - 1 : at + 1] for row in rows] == [
+        ["", ""],
+        ["0.125", "0.375"],
+        ["1.000", "1.000"],
+        ["0.500", "1.000"],
+    ]
+    alone = main_rows(compared([none, arms[0]], "none", Threshold.parse("90%")))
+    assert "p (Holm)" not in alone[0]
+    reports = [
+        markdown(compared([none, *a], "none", Threshold.parse("9")), "x") for a in (arms, arms[:1])
+    ]
+    assert ["Holm 1979" in report for report in reports] == [True, False]
+    assert {len(row) for row in alone} == {len(alone[0])}
 
 
 def test_comparison_of_other_seeds_is_not_paired() -> None:

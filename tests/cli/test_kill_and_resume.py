@@ -30,28 +30,7 @@ TRAIN = [
     *("--eval-episodes", "5", "--eval-steps", "10", "--device", "cpu"),
 ]
 
-# Kills at the n-th time that a file of this name is put in its place: "half" when half of it is
-# written, "after" when it is there.
-KILLER = """
-import os, signal, sys
-name, number, moment = sys.argv[1], int(sys.argv[2]), sys.argv[3]
-seen, replace = 0, os.replace
-
-def dying_replace(source, target):
-    global seen
-    seen += os.path.basename(target) == name
-    now = os.path.basename(target) == name and seen == number
-    if now and moment == "half":
-        os.truncate(source, os.path.getsize(source) // 2)
-        os.kill(os.getpid(), signal.SIGKILL)
-    replace(source, target)
-    if now:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-os.replace = dying_replace
-from imm_rl.cli import main
-main(sys.argv[4:])
-"""
+KILLED = Path(__file__).parents[1] / "programs" / "killed.py"
 
 MOMENTS = {
     "the-restricted-policy-half-written": ("restricted.npz", 1, "half"),
@@ -69,7 +48,7 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
     def kill(moment: str) -> Path:
         name, number, kind = MOMENTS[moment]
-        words = [sys.executable, "-c", KILLER, name, str(number), kind, *TRAIN]
+        words = [sys.executable, str(KILLED), name, str(number), kind, *TRAIN]
         done = subprocess.run(
             [*words, "--logdir", str(root / moment)], capture_output=True, text=True, check=False
         )

@@ -368,28 +368,7 @@ def test_resume_takes_no_other_options(train: Command, imm_rl_command: Command, 
 
 PROGRAM = "import sys; from imm_rl.cli import main; sys.exit(main(sys.argv[1:]))"
 
-# Kills at the n-th time that a file of this name is put in its place: "half" when half of it is
-# written, "after" when it is there.
-KILLER = """
-import os, signal, sys
-name, number, moment = sys.argv[1], int(sys.argv[2]), sys.argv[3]
-seen, replace = 0, os.replace
-
-def dying_replace(source, target):
-    global seen
-    seen += os.path.basename(target) == name
-    now = os.path.basename(target) == name and seen == number
-    if now and moment == "half":
-        os.truncate(source, os.path.getsize(source) // 2)
-        os.kill(os.getpid(), signal.SIGKILL)
-    replace(source, target)
-    if now:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-os.replace = dying_replace
-from imm_rl.cli import main
-main(sys.argv[4:])
-"""
+KILLED = Path(__file__).parents[1] / "programs" / "killed.py"
 
 MOMENTS = {
     "the-restricted-model-half-written": ("restricted.arpa.gz", 1, "half"),
@@ -414,7 +393,7 @@ def test_a_killed_run_ends_with_the_numbers_of_one_left_alone(
     name, number, kind = MOMENTS[moment]
     done = subprocess.run(
         [
-            *(sys.executable, "-c", KILLER, name, str(number), kind),
+            *(sys.executable, str(KILLED), name, str(number), kind),
             *command_line(text, tmp_path / "killed"),
         ],
         capture_output=True,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -125,7 +127,10 @@ def test_plot_takes_the_interquartile_mean(imm_rl_command: Command, tmp_path: Pa
         (["r", "--labels", "A,B"], "--labels has 2 names, and there are 1 runs"),
         (["r", "--smooth", "0"], "--smooth must be a whole number"),
         (["e"], "there is nothing to draw: e: eval/mean_reward has no value yet"),
-        ([], "there is no run below runs"),
+        (
+            [],
+            "there is no run, comparison or sweep below runs. Name a folder, or begin with: imm-rl",
+        ),
     ],
 )
 def test_plot_answers_a_mistake_with_one_line(
@@ -146,3 +151,111 @@ def test_plot_answers_a_mistake_with_one_line(
     assert message in outcome.err
     assert outcome.err.strip().count("\n") == 0
     assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.fixture
+def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """`runs` with a run, a comparison, a comparison of finished runs, a sweep and a language model."""
+    monkeypatch.chdir(tmp_path)
+    root = Path("runs")
+    single = _run(root / "tiger" / "reinforce-pomdp-1", 2)
+    for method, lam in (("none", 0.0), ("imm", 1.0)):
+        _run(root / "tiger" / "compare-1" / method, 2, lam=lam)
+    (root / "tiger" / "compare-1" / "comparison.yaml").write_text("methods: none,imm\n")
+    (root / "tiger" / "compare-1" / "comparison.json").write_text('{"arms": []}\n')
+    arms = [{"run": str(single)}, {"run": str(root / "tiger" / "compare-1" / "none")}]
+    (root / "tiger" / "compared-runs-1").mkdir()
+    (root / "tiger" / "compared-runs-1" / "comparison.json").write_text(json.dumps({"arms": arms}))
+    for n, lam in enumerate((0.1, 0.5, 2.0)):
+        _run(root / "sweeps" / "weights" / f"00{n}-lambda-{lam}", 2, lam=lam)
+    (root / "sweeps" / "weights" / "sweep.yaml").write_text("name: weights\n")
+    model = root / "lm" / "text" / "lstm-batch-1"
+    model.mkdir(parents=True)
+    (model / "config.yaml").write_text("corpus: text\nseeds: [0]\n")
+    (model / "progress.csv").write_text("epoch,train/loss\n1,2.0\n")
+    return root
+
+
+@pytest.mark.parametrize(
+    ("folder", "marker", "kind", "n_lines"),
+    [
+        ("tiger/reinforce-pomdp-1", "config.yaml", "run", 1),
+        ("tiger/compare-1", "comparison.yaml", "comparison", 2),
+        ("tiger/compared-runs-1", "comparison.json", "comparison", 2),
+        ("sweeps/weights", "sweep.yaml", "sweep", 3),
+    ],
+)
+def test_plot_without_a_path_draws_what_was_started_last(
+    folder: str, marker: str, kind: str, n_lines: int, imm_rl_command: Command, runs: Path
+) -> None:
+    for file in runs.rglob("*"):
+        os.utime(file, (1000, 1000))
+    os.utime(runs / folder / marker, (2000, 2000))
+
+    outcome = imm_rl_command("plot", "--json")
+
+    assert outcome.code == 0, outcome.err
+    assert (
+        f"the latest below runs (1 run, 2 comparisons, 1 sweep): the {kind} runs/{folder}\n"
+    ) in outcome.err
+    assert len(json.loads(outcome.out)["runs"]) == n_lines
+
+
+@pytest.mark.parametrize(
+    ("folder", "n_lines"),
+    [("tiger/compare-1", 2), ("tiger/compared-runs-1", 2), ("sweeps/weights", 3), ("tiger", 3)],
+)
+def test_plot_takes_a_folder_of_runs(
+    folder: str, n_lines: int, imm_rl_command: Command, runs: Path
+) -> None:
+    outcome = imm_rl_command("plot", runs / folder, "--json", "--quiet")
+
+    found = json.loads(outcome.out)["runs"]
+    assert len({run["label"] for run in found}) == len(found) == n_lines
+
+
+def test_plot_of_everything_leaves_language_models_out_by_name(
+    imm_rl_command: Command, runs: Path
+) -> None:
+    everything = imm_rl_command("plot", "runs", "--json")
+    alone = imm_rl_command("plot", "runs/lm")
+
+    assert len(json.loads(everything.out)["runs"]) == 6
+    said = "runs/lm/text/lstm-batch-1: it is a run of a language model (tensorboard --logdir"
+    assert f"left out: {said}" in everything.err
+    assert alone.code == 2
+    assert f"there is nothing to draw: {said}" in alone.err
+
+
+def test_plot_names_runs_of_a_comparison_that_are_gone(imm_rl_command: Command, runs: Path) -> None:
+    shutil.rmtree(runs / "tiger" / "reinforce-pomdp-1")
+
+    outcome = imm_rl_command("plot", runs / "tiger" / "compared-runs-1")
+
+    assert outcome.code == 2
+    assert "there is no runs/tiger/reinforce-pomdp-1 here" in outcome.err
+
+
+def test_plot_points_to_language_models_where_there_is_nothing_else(
+    imm_rl_command: Command, runs: Path
+) -> None:
+    shutil.rmtree(runs / "tiger")
+    shutil.rmtree(runs / "sweeps")
+
+    outcome = imm_rl_command("plot")
+
+    assert outcome.code == 2
+    assert "Language models are there: tensorboard --logdir runs/lm" in outcome.err
+
+
+def test_lines_of_a_large_sweep_are_told_apart() -> None:
+    steps = np.arange(1.0, 6.0) * 1000
+    values = np.random.default_rng(0).normal(size=(20, 5, 3))
+
+    drawn = figure([Line(f"{i}", steps, *bands(v)) for i, v in enumerate(values)], y_label="return")
+
+    looks = {
+        (line.get_color(), line.get_marker(), str(line._dash_pattern))
+        for line in drawn.axes[0].lines
+    }
+    assert len(looks) >= 16

@@ -88,7 +88,7 @@ def test_reproduce_lambda_search_writes_csv_png_and_note() -> None:
             "--published belongs to figure-2",
         ),
         (["figure-2", "--out", "x", "--device", "cudda"], "Did you mean 'cuda'?"),
-        (["figure-2", "--out", "file/x"], "cannot make the folder"),
+        (["figure-2", "--out", "file/x"], "cannot write figures and tables to file/x"),
     ],
 )
 def test_reproduce_refuses(

@@ -109,7 +109,7 @@ def test_reproduce_figure_1_has_equal_numbers_for_equal_seeds(
         (["figure-1", "--out", "x", "--runs", "1"], "--runs must be at least 2"),
         (["figure-1", "--out", "x", "--published", "a.csv"], "--published belongs to figure-2;"),
         (["figure-2", "--out", "x", "--part", "search"], "--part belongs to figure-1;"),
-        (["figure-1", "--out", "file/x"], "cannot make the folder"),
+        (["figure-1", "--out", "file/x"], "cannot write figures and tables to file/x"),
     ],
 )
 def test_reproduce_figure_1_refuses(

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from imm_rl.differences import difference, paired_difference, probability_of_improvement
+from imm_rl.differences import difference, holm, paired_difference, probability_of_improvement
 from imm_rl.errors import InvalidInputError
 from imm_rl.statistics import iqm, iqm_ci95, mean_ci95
 
@@ -74,6 +74,23 @@ def test_p_values_are_uniform_under_no_effect(paired: bool) -> None:
 
     assert stats.kstest(found, "uniform").pvalue > 0.01
     assert stats.kstest(np.array(found) ** 2, "uniform").pvalue < 1e-6  # what wrong ones would give
+
+
+def test_holm_multiplies_by_the_hypotheses_that_are_left() -> None:
+    # Sorted 0.01, 0.02, 0.03, 0.04 times 4, 3, 2, 1; the last two would fall below the one before.
+    assert holm([0.03, 0.01, 0.04, 0.02]) == pytest.approx([0.06, 0.04, 0.06, 0.06])
+    assert holm([0.2]) == [0.2]
+    assert holm([0.5, 0.9]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+def test_holm_rejects_nothing_that_is_null_more_often_than_it_says() -> None:
+    rng = np.random.default_rng(0)
+    wrong = [min(holm(list(rng.uniform(size=6)))) <= 0.05 for _ in range(4000)]
+    raw = [rng.uniform(size=6).min() <= 0.05 for _ in range(4000)]
+
+    assert np.mean(wrong) < 0.06
+    assert np.mean(raw) > 0.2  # what it is for
 
 
 def test_probability_of_improvement_is_that_of_mann_and_whitney() -> None:

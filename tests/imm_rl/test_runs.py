@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from imm_rl.errors import InvalidInputError
-from imm_rl.runs import RunFolder, check_writable, file_name
+from imm_rl.runs import RunFolder, check_file, check_writable, file_name
 
 FILES = {"config.yaml": "env: tiger\n"}
 
@@ -70,6 +70,19 @@ def test_create_refuses_a_place_that_cannot_be_written(tmp_path: Path) -> None:
 
 def test_check_writable_touches_no_disk(tmp_path: Path) -> None:
     check_writable(tmp_path / "a" / "b")
+
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "x" * 250])
+def test_check_file_refuses_a_name_that_its_temporary_file_could_not_have(
+    name: str, tmp_path: Path
+) -> None:
+    with pytest.raises(InvalidInputError, match="File name too long"):
+        check_file(tmp_path / name, "a picture")
+    with pytest.raises(InvalidInputError, match="/proc cannot be written"):
+        check_file("/proc/x", "a picture")
+    check_file(tmp_path / "x.png", "a picture")
 
     assert os.listdir(tmp_path) == []
 
