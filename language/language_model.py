@@ -23,8 +23,9 @@ class LanguageModel(nn.Module):
         output: Maps hidden vectors to logits; each model makes its own.
 
     Args:
-        settings: `precision` counts here: with bfloat16, matrix products are rounded to it; parameters,
-            log-probabilities and their gradients stay float32.
+        settings: `precision` counts here: with bfloat16, the output layer's product and those of
+            layers that run in `autocast` are rounded to it; parameters, log-probabilities and their
+            gradients stay float32.
     """
 
     output: nn.Linear

@@ -95,7 +95,9 @@ class LMSettings:
     )
     eval_batch_size: int = setting(10, "streams of an evaluation")
     precision: str = setting(
-        "float32", "of matrix products: float32, or bfloat16 (less time and memory on a GPU)"
+        "float32",
+        "of matrix products, an lstm's output layer alone: float32, or bfloat16 (less time and memory on a "
+        "GPU)",
     )
     compile: bool = setting(False, "transformer: compile its layers by torch.compile")
 

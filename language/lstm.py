@@ -7,6 +7,9 @@ Source: Zaremba, Sutskever and Vinyals, "Recurrent Neural Network Regularization
 
 from __future__ import annotations
 
+import re
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -16,6 +19,12 @@ from imm_rl.language.lm_settings import LMSettings
 
 class LSTMModel(LanguageModel):
     """See the module's docstring.
+
+    The dropout between two layers is a layer of its own. Inside one `nn.LSTM` of several layers cuDNN would
+    draw it, from a state that no generator holds: two passes and a resumed training would see other masks.
+
+    With `precision` bfloat16 the output layer alone is rounded. Under autocast cuDNN's LSTM would compute
+    in float16, whose range is too small without a scaling of the loss.
 
     Args:
         settings: `hidden_size`, `layers`, `dropout`, `tied`, `init_range` and `precision` count.
@@ -28,19 +37,35 @@ class LSTMModel(LanguageModel):
         size = settings.hidden_size
         self.embedding = nn.Embedding(vocab_size, size)
         self.dropout = nn.Dropout(settings.dropout)
-        between = settings.dropout if settings.layers > 1 else 0.0
-        self.lstm = nn.LSTM(size, size, settings.layers, batch_first=True, dropout=between)
+        self.lstm = nn.ModuleList(nn.LSTM(size, size) for _ in range(settings.layers))
         self.output = nn.Linear(size, vocab_size)
         if settings.tied:
             self.output.weight = self.embedding.weight
         draw_uniform(self, settings.init_range, generator)
+        self.register_load_state_dict_pre_hook(_name_by_layer)  # type: ignore[no-untyped-call]
 
     def start(self, streams: int) -> State:  # noqa: D102
         weight = self.embedding.weight
-        zeros = weight.new_zeros(self.lstm.num_layers, streams, self.lstm.hidden_size)
+        zeros = weight.new_zeros(len(self.lstm), streams, weight.shape[1])
         return zeros, zeros.clone()
 
     def encode(self, words: torch.Tensor, state: State) -> tuple[torch.Tensor, State]:  # noqa: D102
-        with self.autocast(words.device):
-            hidden, after = self.lstm(self.dropout(self.embedding(words)), (state[0], state[1]))
-            return self.dropout(hidden), after
+        # Words before streams between the layers, so that masks are drawn in the order of `nn.LSTM`.
+        hidden = self.dropout(self.embedding(words)).transpose(0, 1)  # (T, B, H)
+        after: list[tuple[torch.Tensor, torch.Tensor]] = []
+        for i, layer in enumerate(self.lstm):
+            if i > 0:
+                hidden = self.dropout(hidden)
+            hidden, last = layer(hidden, (state[0][i : i + 1], state[1][i : i + 1]))
+            after.append(last)
+        units, cells = zip(*after, strict=True)  # of each layer (1, B, H)
+        return self.dropout(hidden.transpose(0, 1)), (torch.cat(units), torch.cat(cells))
+
+
+def _name_by_layer(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    """Renames parameters of files from when all layers were one module: `lstm.bias_hh_l1`, for example."""
+    del module  # whose parameters they are says the prefix
+    for name in list(state):
+        former = re.fullmatch(re.escape(prefix) + r"lstm\.(\w+)_l(\d+)", name)
+        if former:
+            state[f"{prefix}lstm.{former[2]}.{former[1]}_l0"] = state.pop(name)

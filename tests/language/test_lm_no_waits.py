@@ -56,17 +56,20 @@ def on_meta(corpus: Corpus, settings: LMSettings, method: str, weight: str) -> L
 
 @pytest.mark.parametrize(("optimizer", "dense"), [("sgd", True), ("adam", False)])
 @pytest.mark.parametrize("method", ["none", "noising", "batch", "sampled", "serialized"])
+@pytest.mark.parametrize("model", ["lstm", "transformer"])
 def test_updates_do_not_wait_for_the_device(
     tiny_corpus: Corpus,
     tiny_settings: Settings,
     monkeypatch: pytest.MonkeyPatch,
+    model: str,
     method: str,
     optimizer: str,
     dense: bool,
 ) -> None:
     if not dense:
         monkeypatch.setitem(ngram_rows.NgramRows.__init__.__kwdefaults__, "dense_bytes", 0)
-    settings = tiny_settings(unroll=4, layers=1, optimizer=optimizer, order=3)
+    size = {"model": model, "layers": 2, "heads": 2, "dropout": 0.2}
+    settings = tiny_settings(unroll=4, optimizer=optimizer, order=3, **size)
     one = on_meta(tiny_corpus, settings, method, "0" if method == "none" else "linear:1->0@0.5")
 
     one.train(lambda t, _: t.updates < 3)

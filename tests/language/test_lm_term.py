@@ -150,8 +150,11 @@ def test_serialized_gives_the_gradient_of_sampled(made: Making, k: int) -> None:
     torch.testing.assert_close(one.gradients(), found["sampled"][1])
 
 
-def test_serialized_sees_one_model_under_dropout(made: Making) -> None:
-    one = made("serialized", seed=7, dropout=0.5, contexts=0, k=3)
+@pytest.mark.parametrize("layers", [1, 2, 3])
+@pytest.mark.parametrize("model", ["lstm", "transformer"])
+def test_serialized_sees_one_model_under_dropout(made: Making, model: str, layers: int) -> None:
+    size = {"model": model, "layers": layers, "heads": 2}
+    one = made("serialized", seed=7, dropout=0.5, contexts=0, k=3, **size)
     one.model.train()
     ids = torch.tensor([2, 0, 2, 5])
     torch.manual_seed(11)
