@@ -10,11 +10,14 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from imm_rl.errors import InvalidInputError, invalid, unknown_name
 from imm_rl.language.lm_presets import MODELS, OPTIMIZER_OF, preset_values
 from imm_rl.settings_checks import real, setting, whole
+
+if TYPE_CHECKING:
+    from imm_rl.schedules import Schedule
 
 OPTIMIZERS = ("sgd", "adam")
 ANNEALINGS = ("plateau", "linear")
@@ -187,6 +190,23 @@ class LMSettings:
                 f"{pieces:,})",
                 self.warmup,
                 "Take a smaller warmup, more epochs, a longer text, or a smaller batch_size or unroll",
+            )
+
+    def check_schedule(self, schedule: Schedule) -> None:
+        """Refuses a λ that needs both gradients of an update where layers are compiled.
+
+        Compiled layers give away, on the way back, what a second way back through them would need.
+
+        Args:
+            schedule: λ.
+
+        Raises:
+            InvalidInputError: It is `aligned`, and `compile` is true.
+        """
+        if self.compile and schedule.observes == "cosine":
+            raise InvalidInputError(
+                f"λ is {schedule.text} and compile is true: `aligned` goes backwards through the layers "
+                "twice an update, which compiled ones cannot. Take another λ, or compile false."
             )
 
     @classmethod

@@ -98,7 +98,8 @@ class LMTrainer:
         processes: With which other processes; each makes the same trainer, on a device of its own.
 
     Raises:
-        InvalidInputError: An unknown method, a wrong schedule, a text that is too short, also
+        InvalidInputError: An unknown method, a schedule that is wrong or that compiled layers
+            cannot follow, a text that is too short, also
             for the warm-up, streams that cannot be split, or an n-gram model that is missing or does
             not fit.
     """
@@ -119,6 +120,7 @@ class LMTrainer:
         self.processes = processes
         self.corpus, self.settings, self.seed = corpus, settings, seed
         self.method, self.schedule = checked_method(method), parse(schedule)
+        settings.check_schedule(self.schedule)
         checked_ngram(self.method, ngram, settings, len(corpus.vocabulary))
         self.device = torch.device(device)
         seeds = [int(s) for s in np.random.SeedSequence(seed).generate_state(3)]

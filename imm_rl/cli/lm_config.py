@@ -193,7 +193,10 @@ def resolve(
         corpus=_absolute(texts["corpus"]),
         method=method,
         imm_lambda=_checked_lambda(
-            given.get("lambda"), method, default_lambda(texts["preset"], settings.model, method)
+            given.get("lambda"),
+            method,
+            default_lambda(texts["preset"], settings.model, method),
+            settings,
         ),
         seeds=(values.drawn_seed(),) if drawn else values.seeds("seeds", given["seeds"]),
         device=texts["device"],
@@ -233,7 +236,7 @@ def _settings(method: str, chosen: dict[str, Any]) -> LMSettings:
     return values.settings(chosen, LMSettings)
 
 
-def _checked_lambda(given: Any, method: str, default: str) -> str:
+def _checked_lambda(given: Any, method: str, default: str, settings: LMSettings) -> str:
     from imm_rl.schedules import parse
 
     if given is None:
@@ -249,6 +252,7 @@ def _checked_lambda(given: Any, method: str, default: str) -> str:
             f"lambda is {schedule.text}, and the method 'none' has no term to weigh. Leave it out, or "
             "choose --method batch."
         )
+    settings.check_schedule(schedule)
     return schedule.text
 
 

@@ -102,6 +102,15 @@ def test_fast_is_small_with_every_preset(preset: str) -> None:
     assert compiled.settings.compile
 
 
+@pytest.mark.parametrize("chosen", [{"preset": "gpu"}, {"model": "transformer", "compile": "true"}])
+def test_aligned_is_refused_where_layers_are_compiled(chosen: dict[str, str]) -> None:
+    with pytest.raises(InvalidInputError, match="aligned:2 and compile is true"):
+        resolve({**chosen, "lambda": "aligned:2"}, {})
+    assert resolve({**chosen, "lambda": "target-kl:0.5"}, {}).imm_lambda == "target-kl:0.5"
+    eager = resolve({**chosen, "lambda": "aligned:2", "compile": "false"}, {})
+    assert eager.imm_lambda == "aligned:2"
+
+
 def test_step_sizes_of_a_preset_give_way_where_another_optimizer_is_given() -> None:
     adam = resolve({"preset": "paper", "optimizer": "adam"}, {}).settings
     assert (adam.learning_rate, adam.start_learning_rate) == (0.002, None)

@@ -455,6 +455,9 @@ def test_trainer_refuses_what_does_not_fit(
         LMTrainer(tiny_corpus, settings, "batch", 0.5)
     with pytest.raises(InvalidInputError, match="λ schedule must"):
         LMTrainer(tiny_corpus, settings, "batch", "much", tiny_ngram)
+    compiled = tiny_settings(model="transformer", heads=2, compile=True)
+    with pytest.raises(InvalidInputError, match="aligned:1 and compile is true"):
+        LMTrainer(tiny_corpus, compiled, "batch", "aligned:1", tiny_ngram)
     trigram = KneserNey(3).fit(tiny_corpus.train, vocab_size=8)
     with pytest.raises(InvalidInputError, match="be of order 2 and 8 words"):
         LMTrainer(tiny_corpus, settings, "batch", 0.5, trigram)
