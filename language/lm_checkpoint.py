@@ -171,7 +171,9 @@ def restore(trainer: LMTrainer, state: Arrays) -> None:
     empty = trainer.optimizer.state_dict()
     trainer.optimizer.load_state_dict({**empty, "state": held})
     carried = _tensors(state_part("carried", own), device)
-    trainer.carried = tuple(carried[str(i)] for i in range(len(trainer.carried)))
+    trainer.carried = tuple(
+        carried[str(i)].to(part.dtype) for i, part in enumerate(trainer.carried)
+    )
     trainer.controller.restore(state_part("controller", state))
     trainer.dropout.state = torch.from_numpy(own["dropout"].copy())
     trainer.generator.set_state(torch.from_numpy(state["generator"].copy()))

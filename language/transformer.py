@@ -53,19 +53,31 @@ class TransformerModel(LanguageModel):
         self.norm = nn.LayerNorm(size)
         for block in blocks:
             block.start_small(settings.layers)
-        self._layers = torch.compile(self._read, dynamic=True) if settings.compile else self._read
+        self._compiled = torch.compile(self._read) if settings.compile else None
 
     def start(self, streams: int) -> State:  # noqa: D102
         weight = self.embedding.weight
-        empty = weight.new_zeros(streams, self._heads, 0, weight.shape[1] // self._heads)
+        # Of the type that keys come in: for another one the layers would be compiled once more.
+        dtype = torch.bfloat16 if self._rounded else weight.dtype
+        size = weight.shape[1] // self._heads
+        empty = weight.new_zeros(streams, self._heads, 0, size, dtype=dtype)
         return (empty,) * (2 * len(self.blocks))
 
     def encode(self, words: torch.Tensor, state: State) -> tuple[torch.Tensor, State]:  # noqa: D102
         with self.autocast(words.device):
-            return self._layers(words, state, self._memory if self.training else self._window - 1)
+            if self.training and self._compiled is not None:
+                words = words.clone(memory_format=torch.contiguous_format)
+                _mark_changing(words, state)
+                hidden, after = self._compiled(words, state)
+            else:
+                hidden, after = self._read(words, state)
+        carried = self._memory if self.training else self._window - 1
+        start = max(0, after[0].shape[2] - carried)
+        # Contiguous, as words are: what is compiled holds for one layout in memory.
+        return hidden, tuple(part[:, :, start:].contiguous() for part in after)
 
-    def _read(self, words: torch.Tensor, state: State, carried: int) -> tuple[torch.Tensor, State]:
-        """All layers, for `encode`; so many words are carried on."""
+    def _read(self, words: torch.Tensor, state: State) -> tuple[torch.Tensor, State]:
+        """All layers, for `encode`; what is compiled. Returns the keys and values of all P + T words."""
         hidden = self.dropout(self.embedding(words))  # (B, T, H)
         past, size = state[0].shape[2:]
         seen = past + words.shape[1]
@@ -76,7 +88,7 @@ class TransformerModel(LanguageModel):
         after: list[torch.Tensor] = []
         for i, block in enumerate(self.blocks):
             hidden, keys, values = block(hidden, state[2 * i], state[2 * i + 1], turns, visible)
-            after += [part[:, :, max(0, seen - carried) :].detach() for part in (keys, values)]
+            after += [keys.detach(), values.detach()]
         return self.dropout(self.norm(hidden)), tuple(after)
 
 
@@ -144,6 +156,19 @@ class Block(nn.Module):
         x = x + self.dropout(self.attended(found))
         x = x + self.dropout(self.back(gelu(self.hidden(self.hidden_norm(x)))))
         return x, keys, values
+
+
+def _mark_changing(words: torch.Tensor, state: State) -> None:
+    """Tells the compiler which sizes change from call to call: streams, words and remembered words.
+
+    Otherwise it would build code for the first ones, and once more for others, or take two sizes that
+    happen to be the same for one. An empty memory it takes by itself, and sizes of 1.
+    """
+    from torch._dynamo import maybe_mark_dynamic  # an import of seconds
+
+    maybe_mark_dynamic(words, [0, 1])
+    for part in state:
+        maybe_mark_dynamic(part, [0, 2])
 
 
 def rotations(

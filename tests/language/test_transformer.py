@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -10,9 +11,11 @@ from torch import Tensor
 
 from imm_rl.language.language_model import build
 from imm_rl.language.lm_settings import LMSettings
+from imm_rl.language.lm_training import LMTrainer
 from imm_rl.language.transformer import TransformerModel, rotated, rotations
 
 Settings = Callable[..., LMSettings]
+Trainers = Callable[..., LMTrainer]
 WORDS = torch.randint(8, (3, 12), generator=torch.Generator().manual_seed(0))
 
 
@@ -194,18 +197,71 @@ def test_bfloat16_rounds_and_keeps_gradients_in_float32(tiny_settings: Settings,
     assert float(torch.cosine_similarity(*grads, dim=0)) > 0.99
 
 
+@pytest.fixture
+def compiled_by(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Any], None]]:
+    """`compiled_by(backend)`: what compiles from now on; PyTorch's own takes minutes to build its code."""
+    import torch._dynamo
+
+    def chosen(backend: Any) -> None:
+        torch._dynamo.reset()  # all models share what was compiled
+        captured = functools.partial(torch.compile, backend=backend, fullgraph=True)
+        monkeypatch.setattr(torch, "compile", captured)
+
+    yield chosen
+    torch._dynamo.reset()
+
+
+of_torch = pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")
+"""Of PyTorch's own modules, as they are imported."""
+
+
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")  # of PyTorch's own modules
+@of_torch
 def test_compiled_layers_give_the_same(
-    make: Callable[..., TransformerModel], monkeypatch: pytest.MonkeyPatch
+    make: Callable[..., TransformerModel], compiled_by: Callable[[Any], None]
 ) -> None:
-    """Captured in one graph, as for any back end; the default one takes minutes to build its code."""
-    captured = functools.partial(torch.compile, backend="eager", fullgraph=True)
-    monkeypatch.setattr(torch, "compile", captured)
-    plain, compiled = make(), make(compile=True)
-    torch.testing.assert_close(read(compiled, WORDS), read(plain, WORDS), atol=1e-6, rtol=0)
-    state = compiled.encode(WORDS[:, :6], compiled.start(3))[1]
-    found = compiled.log_probs(compiled.encode(WORDS[:, 6:], state)[0])
-    torch.testing.assert_close(found, read(plain, WORDS)[:, 6:], atol=1e-6, rtol=0)
-    found.sum().backward()
-    assert all(p.grad is not None for p in compiled.blocks.parameters())
+    compiled_by("eager")
+    found = []
+    for compile_ in (False, True):
+        model = make(compile=compile_, dropout=0.0, memory=7, layers=1).train()
+        state, parts = model.start(3), []
+        for piece in WORDS.split((5, 5, 2), 1):
+            hidden, state = model.encode(piece, state)
+            parts.append(model.log_probs(hidden))
+        log_probs = torch.cat(parts, 1)
+        log_probs.square().mean().backward()
+        found.append([log_probs, *state, *(p.grad for p in model.parameters())])
+    torch.testing.assert_close(found[1], found[0], atol=1e-6, rtol=0)
+
+
+@pytest.mark.slow
+@of_torch
+@pytest.mark.parametrize(
+    ("method", "graphs", "changes"),
+    [
+        ("batch", 2, {}),  # an empty memory and a filled one; the last piece is shorter
+        ("batch", 2, {"memory": 7}),  # as long as a piece
+        ("batch", 2, {"precision": "bfloat16"}),
+        ("serialized", 3, {}),  # the pass without gradients too
+    ],
+)
+def test_a_training_compiles_few_graphs(
+    trainer: Trainers,
+    compiled_by: Callable[[Any], None],
+    method: str,
+    graphs: int,
+    changes: dict[str, Any],
+) -> None:
+    """PyTorch gives up compiling after 8 of them, with a warning."""
+    from torch._dynamo.testing import CompileCounter
+
+    counter = CompileCounter()
+    compiled_by(counter)
+    size = {"model": "transformer", "layers": 1, "heads": 2, "unroll": 7, "memory": 16}
+    for seed in (3, 4):  # the second one needs none of its own
+        settings = {**size, "learning_rate": 0.01, **changes}
+        one = trainer(method, seed=seed, epochs=2, compile=True, **settings)
+        assert one.pieces == 15
+        one.train()
+        assert len(one.records) == 2
+        assert counter.frame_count == graphs
