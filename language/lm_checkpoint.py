@@ -185,7 +185,8 @@ class TrainedModel(NamedTuple):
     Attributes:
         model: In evaluation mode, on the CPU.
         vocabulary: Its words.
-        about: `corpus`, `fingerprint`, `method`, `lambda`, `seed`, `valid_perplexity`, `settings`.
+        about: `kind`, `name` (the corpus's), `valid_perplexity`, and what `identity` gives, of which
+            `corpus` is the text's fingerprint.
     """
 
     model: LanguageModel

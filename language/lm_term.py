@@ -163,10 +163,6 @@ class MatchingTerm:
             return self._noised(log_probs, ids[self._processes.share(len(ids))])
         return None
 
-    def drawn(self, model: LanguageModel, ids: torch.Tensor) -> Term:
-        """The term by histories drawn for the batch's contexts, with gradients; of one process."""
-        return self._drawn_term(model, self._matched(ids))
-
     def backward(self, model: LanguageModel, ids: torch.Tensor, scale: float) -> torch.Tensor:
         """Adds the gradient of scale · term by drawn histories; returns the loss, nats.
 
@@ -179,7 +175,7 @@ class MatchingTerm:
         if self._method == "serialized":
             loss = self._drawing.backward(model.after, context, weight, weights=context.sizes)
         else:
-            loss = self._drawn_term(model, context).loss
+            loss = self._drawing.term(model.after, context, weights=context.sizes).loss
             torch.autograd.backward(weight * loss)
         return loss.detach() * context.share
 
@@ -193,9 +189,6 @@ class MatchingTerm:
         single = log_probs.new_zeros(len(ids), 1)
         loss = losses.noising_loss(log_probs.unsqueeze(1), single, target, check=False)
         return Term(loss, target, log_probs)
-
-    def _drawn_term(self, model: LanguageModel, context: Drawn) -> Term:
-        return self._drawing.term(model.after, context, weights=context.sizes)
 
     def _matched(self, ids: torch.Tensor) -> Drawn:
         """The contexts that are matched, those of some positions, drawn, or of all; with histories."""

@@ -105,7 +105,8 @@ def test_drawn_gradient_is_main_plus_weighted_term_every_so_often(
     one, same = case(method, "0.5", every=2), case("sampled", "0.5", every=2)
     found = one.add(update=2)
     main, _ = same.forward()
-    (main + 0.5 * same.term.drawn(same.model, same.ids).loss).backward()
+    main.backward()
+    same.term.backward(same.model, same.ids, 0.5)
     torch.testing.assert_close(found, same.taken(), rtol=1e-4, atol=1e-7)
     torch.testing.assert_close(one.add(update=3), one.by_hand("batch", 0.5))
 
@@ -147,7 +148,7 @@ def test_aligned_drawn_adds_its_gradient_by_the_cosine_where_that_is_positive(
         case(name, "aligned:1", every=1, contexts=contexts) for name in (method, "sampled")
     )
     main = same.by_hand("none", 0.0)
-    same.term.drawn(same.model, same.ids).loss.backward()
+    same.term.backward(same.model, same.ids, 1.0)
     drawn = same.taken()
     flat = [torch.cat([g.flatten() for g in side]) for side in (main, drawn)]
     expected = max(0.0, float(torch.cosine_similarity(*flat, dim=0)))
