@@ -15,6 +15,7 @@ The fixture of the same name in `conftest.py` hands it to tests.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -107,7 +108,9 @@ def _replaced(name: str) -> Iterator[None]:
 @contextmanager
 def _checked_by_cuda() -> Iterator[None]:
     before = torch.cuda.get_sync_debug_mode()
-    torch.cuda.set_sync_debug_mode("error")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that PyTorch does not know of all waits
+        torch.cuda.set_sync_debug_mode("error")
     try:
         yield
     finally:

@@ -1,4 +1,7 @@
-"""What only a GPU can show: skipped where there is none."""
+"""What only a GPU can show: skipped where there is none.
+
+Language models: `language/test_lm_devices.py` and `language/test_masked_devices.py`.
+"""
 
 from __future__ import annotations
 
@@ -118,30 +121,3 @@ def test_gpu_check_finds_the_numbers_of_the_cpu() -> None:
     command = [sys.executable, SCRIPTS / "gpu_check.py", "--device", "cuda", "--small"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-
-
-@pytest.mark.parametrize("context", ["left", "both"])
-@pytest.mark.parametrize("dense_bytes", [2**29, 0], ids=["dense", "sparse"])
-def test_bert_with_the_term_trains_on_the_gpu_as_on_the_cpu(
-    small_bert: Path,
-    small_glue: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    context: str,
-    dense_bytes: int,
-) -> None:
-    from imm_rl.language import ngram_rows
-    from imm_rl.language.glue import load_task
-    from imm_rl.language.glue_settings import GlueSettings
-    from imm_rl.language.glue_training import fine_tune
-
-    monkeypatch.setitem(ngram_rows.NgramRows.__init__.__kwdefaults__, "dense_bytes", dense_bytes)
-    settings = GlueSettings(epochs=1, batch_size=8, k=2, context=context)
-    data = load_task("mrpc", small_glue)
-    losses = [
-        fine_tune(
-            data, str(small_bert), settings, "imm", seed=0, folder=tmp_path / device, device=device
-        )["losses"]
-        for device in ("cpu", "cuda")
-    ]
-    assert losses[1] == pytest.approx(losses[0], rel=0.05)  # dropout has other draws there
