@@ -16,6 +16,7 @@ from imm_rl.language.lm_checkpoint import (
     identity,
     load_checkpoint,
     load_model,
+    restore,
     save_checkpoint,
     save_model,
     training_state,
@@ -394,3 +395,21 @@ def test_a_model_of_another_version_is_refused(
     write_state(path, json.loads(json.dumps(about)), state)
     with pytest.raises(InvalidInputError, match=f"{path} is a language model of another version"):
         load_model(path)
+
+
+def test_checkpoints_from_when_an_lstm_was_one_module_are_taken_up(trainer: Trainers) -> None:
+    whole, first, second = (trainer("serialized", epochs=2, layers=2) for _ in range(3))
+    whole.train()
+    first.train(lambda t, _: t.updates < 13)
+    names = [f"{kind}_{part}" for kind in ("weight", "bias") for part in ("ih", "hh")]
+    former = {f"lstm.{i}.{name}_l0": f"lstm.{name}_l{i}" for i in range(2) for name in names}
+    state = {}
+    for name, value in training_state(first).items():
+        place, _, own = name.partition("/")
+        state[f"{place}/{former.get(own, own)}" if own else name] = value
+    assert {"parameters/lstm.bias_hh_l1", "best_parameters/lstm.weight_ih_l0"} <= set(state)
+    restore(second, state)
+    second.train()
+    found, expected = second.model.state_dict(), whole.model.state_dict()
+    assert all(torch.equal(found[name], value) for name, value in expected.items())
+    assert second.records[-1]["valid/perplexity"] == whole.records[-1]["valid/perplexity"]
