@@ -31,6 +31,9 @@ SUFFIXES = (".png", ".pdf", ".svg")
 MARKS = 10
 """Markers of a line, about."""
 
+ROOM, MARGIN = 0.3, 0.08
+"""Of the vertical axis: for bands that reach beyond curves and levels, and around what is drawn."""
+
 WIDTH, HEIGHT, DPI = 6.4, 3.8, 200
 """Inches of a picture that fills a page's width of text, and dots an inch of a PNG."""
 
@@ -107,7 +110,7 @@ def figure(
     for _, value in levels:
         axes.axhline(value, color=GREY, linewidth=0.9, linestyle=(0, (6, 3)), zorder=1)
     axes.set_xlim(0.0, last * 1.01)
-    axes.margins(y=0.08)
+    axes.set_ylim(limits(lines, [value for _, value in levels]))
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     axes.tick_params(labelsize=9)
     axes.set_xlabel("environment steps of a seed", fontsize=10)
@@ -123,6 +126,31 @@ def figure(
         )
     add_level_labels(drawn, axes, levels)
     return drawn
+
+
+def limits(lines: Sequence[Line], levels: Sequence[float]) -> tuple[float, float]:
+    """Of the vertical axis: curves and levels whole, and bands as far as that leaves the curves readable.
+
+    Of two or three seeds a band may be a hundred times as wide as all that the curves do. Beyond curves
+    and levels it gets `ROOM` of their range on each side, and leaves the axes there. Where everything is
+    level there is no range, and the bands are whole.
+
+    Args:
+        lines: At least one, or a level.
+        levels: Heights of horizontal lines, finite.
+    """
+    found = np.concatenate([np.asarray(levels, dtype=np.float64), *(line.centre for line in lines)])
+    found = found[np.isfinite(found)]
+    ends = np.concatenate([found, *(end for line in lines for end in (line.low, line.high))])
+    ends = ends[np.isfinite(ends)]
+    if not ends.size:
+        return 0.0, 1.0
+    low, high = float(ends.min()), float(ends.max())
+    if found.size and np.ptp(found) > 0.0:
+        room = ROOM * float(np.ptp(found))
+        low, high = max(low, float(found.min()) - room), min(high, float(found.max()) + room)
+    margin = MARGIN * (high - low) or 0.05 * abs(high) or 1.0
+    return low - margin, high + margin
 
 
 def _columns(labels: Sequence[str]) -> int:

@@ -32,9 +32,10 @@ METRICS = {
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options."""
     parser.description = (
-        "Draws the learning curves of runs: the mean over seeds and a 95 % bootstrap band. A run is a\n"
-        "folder that imm-rl train made, a folder of such folders (a comparison, a sweep), or monitor\n"
-        "files of stable_baselines3."
+        "Draws the learning curves of runs: the mean over seeds and a 95 % band, the interval that tables\n"
+        "have: of fewer than 20 seeds Student's t, else the bootstrap. A wide band leaves the picture. A\n"
+        "run is a folder that imm-rl train made, a folder of such folders (a comparison, a sweep), or\n"
+        "monitor files of stable_baselines3."
     )
     parser.epilog = (
         "examples:\n"
@@ -56,7 +57,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a column of progress.csv, such as rollout/ep_rew_mean or imm/kl (default: eval/mean_reward)",
     )
     parser.add_argument(
-        "--statistic", metavar="NAME", default="mean", help="over seeds: mean (default) or iqm"
+        "--statistic",
+        metavar="NAME",
+        default="mean",
+        help="over seeds: mean (default) or iqm, whose band is the bootstrap's from 4 seeds on",
     )
     parser.add_argument("--labels", metavar="A,B", help="names of the runs, in order")
     parser.add_argument("--title", metavar="TEXT", help="above the picture")

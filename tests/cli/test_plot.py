@@ -57,6 +57,58 @@ def test_figure_has_a_line_a_band_and_a_label_for_each_run() -> None:
     assert "optimum" in [text.get_text() for text in axes.texts]
 
 
+def _limits(lines: list[Line], levels: list[tuple[str, float]]) -> tuple[float, float]:
+    (axes,) = figure(lines, y_label="return", levels=levels).axes
+    low, high = axes.get_ylim()
+    return low, high
+
+
+def test_band_of_two_seeds_leaves_the_axes_rather_than_flatten_the_curves() -> None:
+    steps = np.arange(1.0, 6.0) * 1000
+    values = np.stack([np.arange(5.0), np.arange(5.0) + 2.0], axis=1)  # means 1 to 5
+    line = Line("two", steps, *bands(values))
+    assert line.high.max() > 15.0
+
+    low, high = _limits([line], [("optimum", 9.0)])
+
+    # A range of 8 from 1 to 9: 0.3 of it on each side for bands, and a margin of 0.08 of all that.
+    assert low == pytest.approx(1.0 - 2.4 - 0.08 * 12.8)
+    assert high == pytest.approx(9.0 + 2.4 + 0.08 * 12.8)
+
+
+def test_limits_hold_a_narrow_band_whole_and_level_lines_too() -> None:
+    steps = np.arange(1.0, 6.0) * 1000
+    narrow = Line("many", steps, *bands(np.arange(5.0)[:, None] + np.linspace(-0.5, 0.5, 30)))
+    level = Line("two", steps, *bands(np.tile([3.0, 5.0], (5, 1))))
+    alone = Line("one", steps, *bands(np.full((5, 1), 3.0)))
+
+    low, high = _limits([narrow], [])
+    assert low < narrow.low.min() < narrow.high.max() < high
+    low, high = _limits([level], [])
+    assert low < level.low.min() < level.high.max() < high
+    low, high = _limits([alone], [])
+    assert low < 3.0 < high
+
+
+def test_plot_shows_students_t_of_two_seeds_in_picture_and_table(
+    imm_rl_command: Command, tmp_path: Path
+) -> None:
+    folder = tmp_path / "r"
+    folder.mkdir()
+    (folder / "config.yaml").write_text("env: tiger\nseeds: [0, 1]\n")
+    for seed, last in ((0, 1.0), (1, 3.0)):
+        (folder / f"seed_{seed}").mkdir()
+        (folder / f"seed_{seed}" / "progress.csv").write_text(
+            f"env_steps,eval/mean_reward\n100,{last - 1.0}\n200,{last}\n"
+        )
+
+    outcome = imm_rl_command("plot", folder, "--out", tmp_path / "x.png", "--json")
+
+    # t(0.975; 1 degree) = 12.7062, and the standard error of 1 and 3 is 1.
+    (found,) = json.loads(outcome.out)["runs"]
+    assert found["ci95"] == pytest.approx([2.0 - 12.7062, 2.0 + 12.7062], abs=1e-3)
+
+
 @pytest.mark.parametrize("suffix", ["png", "pdf", "svg"])
 def test_plot_writes_the_kind_of_picture_that_is_named(
     suffix: str, imm_rl_command: Command, tmp_path: Path
