@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from imm_rl.cli import evaluate, evaluate_sb3
 from imm_rl.cli.environments import checked_pair, is_tabular, tabular_pair
+from imm_rl.cli.names import policy_name
 from imm_rl.errors import InvalidInputError
 from imm_rl.runs import RunFolder
 
@@ -192,9 +193,9 @@ def _beside(
 
     kept = view_restricted.kept(run)
     if kept is not None:
-        return _made(kept, pair, view_restricted.short_name(text))
+        return _made(kept, pair, policy_name(text))
     if run.restricted.is_file() and is_tabular(pair):
-        return _made(str(run.restricted), pair, view_restricted.short_name(text))
+        return _made(str(run.restricted), pair, policy_name(text))
     return _made(text, pair, temperature=temperature)
 
 
@@ -216,4 +217,4 @@ def _made(
                 f"one, --env '{pair.name}(observe=[0])', or --restricted none."
             )
         policy = view_restricted.make(text, pair)
-    return policy, name or view_restricted.short_name(text)
+    return policy, name or policy_name(text)
