@@ -9,7 +9,7 @@ from typing import Any
 
 from imm_rl.cli.compare_statistics import EVALUATIONS, Trained
 from imm_rl.cli.console import interval, markdown_row, number, ranges, table
-from imm_rl.cli.curve_picture import Line, figure, save
+from imm_rl.cli.curve_picture import Line, figure, looks, save
 from imm_rl.cli.divergence import Divergence
 from imm_rl.cli.run_curves import COMPARISON
 from imm_rl.cli.train_plan import short
@@ -50,7 +50,10 @@ def write(folder: Path, result: Mapping[str, Any], arms: Sequence[Trained], comm
         arms: What it was computed from.
         command: What makes it again.
     """
-    lines = [Line(arm.label, arm.env_steps, *bands(arm.returns)) for arm in arms]
+    lines = [
+        Line(arm.label, arm.env_steps, *bands(arm.returns), look)
+        for arm, look in zip(arms, looks([a.summary.get("method") for a in arms]), strict=True)
+    ]
     levels = [(f"threshold\n({result['threshold']['text']})", result["threshold"]["return"])]
     if result["optimum"] is not None:
         levels.append(("optimum", result["optimum"]))

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from imm_rl.agents.methods import METHODS
 from imm_rl.cli.level_labels import GREY, add_level_labels
 from imm_rl.errors import InvalidInputError
 from imm_rl.files import write_atomically
@@ -48,6 +49,7 @@ class Line:
         centre: (P,).
         low: (P,) of the band; NaN for none.
         high: (P,).
+        look: Which colour, dash and marker; None: by its place among the lines.
     """
 
     label: str
@@ -55,6 +57,21 @@ class Line:
     centre: FloatArray
     low: FloatArray
     high: FloatArray
+    look: int | None = None
+
+
+def looks(methods: Sequence[str | None]) -> list[int]:
+    """Which look each run's line has: its method's, where methods are known and distinct, else its place.
+
+    So a method has one colour in all pictures that can give it one, also where others are left out.
+
+    Args:
+        methods: Of each run, None where it does not say.
+    """
+    known = list(METHODS)
+    if len(set(methods)) == len(methods) and set(methods) <= set(known):
+        return [known.index(method) for method in methods if method is not None]
+    return list(range(len(methods)))
 
 
 def figure(
@@ -82,14 +99,15 @@ def figure(
     drawn = Figure(figsize=(WIDTH, HEIGHT + legend), layout="constrained")
     axes = drawn.subplots()
     for i, line in enumerate(lines):
-        colour = COLOURS[i % len(COLOURS)]
+        look = i if line.look is None else line.look
+        colour = COLOURS[look % len(COLOURS)]
         axes.plot(
             line.steps,
             line.centre,
             color=colour,
-            linestyle=DASHES[(i + i // len(COLOURS)) % len(DASHES)],
+            linestyle=DASHES[(look + look // len(COLOURS)) % len(DASHES)],
             linewidth=1.7,
-            marker=MARKERS[i % len(MARKERS)],
+            marker=MARKERS[look % len(MARKERS)],
             markersize=4,
             # Shifted a little from line to line, so that markers of lines that meet are seen.
             markevery=(

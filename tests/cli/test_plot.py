@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
-from imm_rl.cli.curve_picture import Line, figure
+from imm_rl.cli.curve_picture import COLOURS, Line, figure, looks
 from imm_rl.curve_statistics import bands
 
 Command = Callable[..., Any]
@@ -264,6 +265,60 @@ def test_plot_takes_a_folder_of_runs(
 
     found = json.loads(outcome.out)["runs"]
     assert len({run["label"] for run in found}) == len(found) == n_lines
+
+
+def test_plot_says_that_runs_are_of_different_problems(
+    imm_rl_command: Command, tmp_path: Path
+) -> None:
+    one, other = _run(tmp_path / "a", 2), _run(tmp_path / "b", 2, lam=0.5)
+    out = ["--out", tmp_path / "x.png"]
+
+    assert imm_rl_command("plot", one, other, *out).err == ""
+    text = (other / "config.yaml").read_text()
+    (other / "config.yaml").write_text(text.replace("env: tiger", "env: /home/me/foo.POMDP"))
+    outcome = imm_rl_command("plot", one, other, *out)
+
+    assert outcome.code == 0
+    assert outcome.err == (
+        "imm-rl plot: warning: the runs are of 2 problems (tiger, foo), whose returns do not compare, "
+        "on one axis.\n"
+    )
+
+
+def test_method_has_one_colour_in_comparisons_and_plots(
+    imm_rl_command: Command, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """imm, which alone has a matching term, and none, in either order."""
+    drawn: list[Any] = []
+    monkeypatch.setattr(Figure, "savefig", lambda self, *_, **__: drawn.append(self))
+    words = ["--env", "tiger", "--seeds", "0,1", "--logdir", tmp_path, *tiny, "--quiet"]
+
+    for methods in ("none,imm", "imm,none"):
+        assert imm_rl_command("compare", *words, "--methods", methods).code == 0
+    for metric in ("eval/mean_reward", "imm/kl"):
+        words = ["plot", tmp_path / "tiger" / "compare-1", "--metric", metric]
+        assert imm_rl_command(*words, "--out", tmp_path / "x.png", "--labels", "I,N").code == 0
+
+    seen = [{line.get_label(): line.get_color() for line in d.axes[0].lines} for d in drawn]
+    assert [(s["none"], s["imm"]) for s in seen[:2]] == [(COLOURS[0], COLOURS[1])] * 2
+    assert (seen[2]["N"], seen[2]["I"]) == (COLOURS[0], COLOURS[1])
+    assert seen[3]["I"] == COLOURS[1]
+
+
+@pytest.mark.parametrize(
+    ("methods", "expected"),
+    [
+        (["imm", "none"], [1, 0]),
+        (["imm", "imm"], [0, 1]),
+        ([None, "imm"], [0, 1]),
+        (["imm", "another"], [0, 1]),
+        ([], []),
+    ],
+)
+def test_looks_are_methods_where_these_are_known_and_distinct(
+    methods: list[str | None], expected: list[int]
+) -> None:
+    assert looks(methods) == expected
 
 
 def test_plot_of_everything_leaves_language_models_out_by_name(
