@@ -51,7 +51,10 @@ class Watched(NamedTuple):
         return float(env.metadata.get("render_fps") or 30.0)
 
     def action_names(self) -> list[str]:
-        """Names of discrete actions; none of continuous ones."""
+        """Names of discrete actions, numbers where they have none; nothing of continuous ones.
+
+        What stands before them says that they are actions.
+        """
         from gymnasium import spaces
 
         from imm_rl.envs.pair import EnvPair
@@ -61,7 +64,7 @@ class Watched(NamedTuple):
         space = self.pair.action_space
         if not isinstance(space, spaces.Discrete):
             return []
-        return [f"action {space.start + a}" for a in range(int(space.n))]
+        return [str(space.start + a) for a in range(int(space.n))]
 
     def moments(
         self, *, seed: int, episodes: int, steps: int | None, deterministic: bool, pictures: bool
