@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from imm_rl.cli.divergence import FILE as DIVERGED
+from imm_rl.cli.names import env_name, policy_name, told_apart
 from imm_rl.errors import InvalidInputError, unknown_name
 from imm_rl.formats import read_yaml
 from imm_rl.resampling import FloatArray
@@ -293,7 +294,10 @@ def aligned(curves: Sequence[Curve]) -> Aligned:
 
 
 def labels(runs: Sequence[RunCurves]) -> list[str]:
-    """What tells runs apart: the entries of their configurations that differ, else their folders."""
+    """What tells runs apart: the entries of their configurations that differ, else their folders.
+
+    Of paths the last part is told; where that is the same of two runs, they go by something else.
+    """
     first = ("env", "agent", "method", "restricted", "lambda", "steps")
     every = [key for run in runs for key in run.config]
     others = [k for k in dict.fromkeys(every) if k not in (*first, "seeds", "logdir", "device")]
@@ -304,11 +308,15 @@ def labels(runs: Sequence[RunCurves]) -> list[str]:
         ]
         if len(set(short)) == len(runs) and all(short):
             return short
-    names = [run.path.name for run in runs]
-    return names if len(set(names)) == len(runs) else [str(run.path) for run in runs]
+    return told_apart([run.path for run in runs])
 
 
 def _said(key: str, value: Any) -> str:
-    if key in ("env", "agent", "method"):
+    if key == "env":
+        return env_name(str(value))
+    if key in ("agent", "method"):
         return str(value)
-    return f"λ {value}" if key == "lambda" else f"{key} {value}"
+    shown = f"{value:,}" if type(value) is int else str(value)  # True is no number
+    if key == "restricted" or Path(shown).is_absolute():
+        shown = policy_name(shown)
+    return f"λ {shown}" if key == "lambda" else f"{key} {shown}"

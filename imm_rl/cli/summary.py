@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from imm_rl.cli.console import interval, number, ranges, table
+from imm_rl.cli.names import env_name, policy_name
 from imm_rl.statistics import mean_ci95
 
 if TYPE_CHECKING:
@@ -172,10 +173,11 @@ def report(summary: dict[str, Any], folder: RunFolder) -> str:
     seeds, path = summary["seeds"], shlex.quote(str(folder.path))
     method = summary.get("method", "imm")  # summaries of before there were others
     used = "" if method in ("none", "imm") else f"method {method}, "
+    restricted = policy_name(summary["restricted"])
     return "\n".join(
         [
             "",
-            f"{summary['env']}: {summary['agent']}, restricted policy {summary['restricted']}, "
+            f"{env_name(summary['env'])}: {summary['agent']}, restricted policy {restricted}, "
             f"{used}λ {summary['imm_lambda']}, {summary['env_steps']:,} steps, "
             f"{'seed' if len(seeds) == 1 else 'seeds'} {ranges(seeds)}",
             "",
@@ -183,7 +185,7 @@ def report(summary: dict[str, Any], folder: RunFolder) -> str:
                 {
                     "trained, sampled actions": summary["eval"],
                     "trained, most likely actions": summary["eval_deterministic"],
-                    f"restricted policy ({summary['restricted']})": summary["restricted_eval"],
+                    f"restricted policy ({restricted})": summary["restricted_eval"],
                 },
                 optimum(summary),
             ),

@@ -7,6 +7,7 @@ import textwrap
 from typing import TYPE_CHECKING, Any
 
 from imm_rl.cli.environments import is_tabular
+from imm_rl.cli.names import policy_name
 from imm_rl.cli.restricted import is_sb3
 from imm_rl.formats import to_json
 from imm_rl.runs import file_name
@@ -104,9 +105,7 @@ def run_name(config: TrainConfig, pair: EnvPair | FeaturePair) -> str:
         return f"{config.agent}-view"
     restricted = config.restricted
     if not is_tabular(pair) or is_sb3(restricted):
-        from imm_rl.cli.view_restricted import short_name
-
-        restricted = short_name(restricted)
+        restricted = policy_name(restricted)
     used = "" if config.method in ("none", "imm") else f"{config.method}-"
     return f"{config.agent}-{used}{short(restricted)}"
 

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from imm_rl.cli import bert_report as report
 from imm_rl.language.glue import TASKS, score
@@ -161,6 +162,27 @@ def rows(answers: dict[str, list[list[int]]], truth: list[int], task: str) -> li
         for method, restarts in answers.items()
         for seed, predicted in enumerate(restarts)
     ]
+
+
+@pytest.mark.parametrize(("task", "least"), [("rte", 0.0), ("cola", -100.0)])
+def test_picture_shows_no_score_that_cannot_be(
+    task: str, least: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Student's t of two restarts reaches below the least score and above 100."""
+    truth = [0, 1, 0, 1, 0, 1, 0, 1]
+    good, poor = truth, [1, 1, 0, 0, 1, 1, 0, 0]
+    found = rows({method: [good, poor] for method in report.METHODS}, truth, task)
+    mean, low, high = mean_ci95([row.percent for row in found[:2]])
+    assert low < least < mean < 100.0 < high
+    drawn: list[Figure] = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: drawn.append(figure))
+
+    report.picture(Path("x.png"), found)
+
+    (axes,) = drawn[0].axes
+    assert axes.get_ylim() == (least, 100.0)
+    drawn_to = np.concatenate([line.get_ydata() for line in axes.lines])
+    assert (drawn_to.min(), drawn_to.max()) == (least, 100.0)
 
 
 def test_classifiers_that_answer_one_class_get_a_remark() -> None:
