@@ -126,23 +126,11 @@ class RunFolder:
         return folder
 
     @classmethod
-    def latest(cls, logdir: str | Path, *, finished: bool = False) -> RunFolder:
-        """The run below `logdir` that was started last.
-
-        Args:
-            logdir: Where runs lie.
-            finished: Whether runs that have not come to their end are passed over.
-
-        Raises:
-            InvalidInputError: There is none.
-        """
+    def every(cls, logdir: str | Path) -> list[RunFolder]:
+        """The runs below `logdir`, the one that was started last first."""
         found = [p for p in Path(logdir).glob(f"*/*/{CONFIG}") if not p.parent.name.startswith(".")]
-        if finished:
-            found = [p for p in found if cls(p.parent).finished]
-        if not found:
-            kind = "finished run" if finished else "run"
-            raise InvalidInputError(f"there is no {kind} below {logdir}.")
-        return cls(max(found, key=lambda p: (p.stat().st_mtime_ns, str(p))).parent)
+        found.sort(key=lambda p: (p.stat().st_mtime_ns, str(p)), reverse=True)
+        return [cls(path.parent) for path in found]
 
     @classmethod
     def around(cls, path: str | Path) -> RunFolder | None:

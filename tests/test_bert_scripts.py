@@ -86,7 +86,8 @@ def test_small_glue_says_in_a_line_that_too_few_sentences_are_left(tmp_path: Pat
     text.write_text("\n".join(f"u{i} v{i} w{i} x{i} y{i} z{i} s{i} t{i}" for i in range(40)))
     done = started("small_glue.py", str(tmp_path / "out"), "--corpus", str(text))
     assert done.returncode == 2
-    assert "validation and test part" in done.stderr and "it has 0" in done.stderr
+    assert "validation and test part" in done.stderr
+    assert "it has 0" in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert not (tmp_path / "out").exists()
 

@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         metavar="RUN|POLICY",
         help="a run folder, a model.zip, another zip of stable-baselines3, or a restricted policy's "
-        ".npz, .policy, .policyx or .alpha (default: the latest run)",
+        ".npz, .policy, .policyx or .alpha (default: the latest finished run)",
     )
     add_env(parser, " (default: the one it was trained on)")
     parser.add_argument(
@@ -51,6 +51,7 @@ def run(args: argparse.Namespace) -> int:
     """Evaluates and prints."""
     from imm_rl.cli import values
     from imm_rl.cli.console import Console
+    from imm_rl.cli.newest import newest_finished
     from imm_rl.cli.restricted import is_file
     from imm_rl.runs import RunFolder
 
@@ -61,7 +62,9 @@ def run(args: argparse.Namespace) -> int:
         raise InvalidInputError(
             f"--logdir is for finding the latest run, and {args.policy} is named. Give up one."
         )
-    path = args.policy or str(RunFolder.latest(args.logdir or "runs").path)
+    path = args.policy
+    if path is None:
+        path = str(newest_finished(args.logdir or "runs", "imm-rl train --resume").path)
     if not Path(path).exists():
         raise InvalidInputError(f"there is no run or policy {path}.")
     found = RunFolder.around(path)

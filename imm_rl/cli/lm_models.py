@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from imm_rl.cli.newest import newest_finished
 from imm_rl.errors import InvalidInputError
-from imm_rl.runs import RunFolder
 
 if TYPE_CHECKING:
     from imm_rl.language.lm_checkpoint import TrainedModel
@@ -48,7 +48,8 @@ def model_files(what: str | None, logdir: str | None) -> list[Path]:
         InvalidInputError: There is none, or a folder is given to look for what is named.
     """
     if what is None:
-        folder = RunFolder.latest(Path(logdir or "runs") / GROUP, finished=True).path
+        where = Path(logdir or "runs") / GROUP
+        folder = newest_finished(where, "imm-rl lm train --resume").path
     else:
         if logdir is not None:
             raise InvalidInputError(

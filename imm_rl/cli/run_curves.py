@@ -111,6 +111,14 @@ def read(path: str | Path, metric: str = DEFAULT_METRIC, window: int = 20) -> li
     )
 
 
+def has_any(path: Path) -> bool:
+    """Whether a run, comparison or sweep has a learning curve of returns by now."""
+    try:
+        return any(run.curves for run in read(path))
+    except InvalidInputError:  # of a comparison or sweep: none of its runs has begun
+        return False
+
+
 def _compared(root: Path) -> list[Path]:
     """The runs of a comparison of finished runs, which lie elsewhere."""
     try:

@@ -144,12 +144,13 @@ def _refuse_conflicts(args: argparse.Namespace) -> None:
 
 
 def _watched(args: argparse.Namespace) -> Watched:
+    from imm_rl.cli.newest import newest_finished
     from imm_rl.cli.watch_policies import find
     from imm_rl.runs import RunFolder
 
     path = args.policy
     if path is None:
-        path = str(RunFolder.latest(args.logdir or "runs", finished=True).path)
+        path = str(newest_finished(args.logdir or "runs", "imm-rl train --resume").path)
     if not Path(path).exists():
         raise InvalidInputError(f"there is no run or policy {path}.")
     run = RunFolder.around(path)

@@ -38,6 +38,5 @@ def test_commands_of_agents_refuse_a_run_of_a_language_model(
 
 def test_the_newest_run_of_an_agent_is_none_of_a_language_model(run: str) -> None:
     del run
-    with pytest.raises(ValueError, match="there is no run below runs"):
-        RunFolder.latest("runs")
-    assert RunFolder.latest("runs/lm").path.name == "lstm-batch-1"
+    assert RunFolder.every("runs") == []
+    assert [found.path.name for found in RunFolder.every("runs/lm")] == ["lstm-batch-1"]

@@ -95,17 +95,13 @@ def test_open_refuses_what_is_no_run(tmp_path: Path) -> None:
     assert RunFolder.open(_create(tmp_path).path).path.name == "reinforce-pomdp-1"
 
 
-def test_latest_is_the_run_that_was_started_last(tmp_path: Path) -> None:
+def test_every_run_is_listed_with_the_one_that_was_started_last_first(tmp_path: Path) -> None:
     first, second = _create(tmp_path, "tiger"), _create(tmp_path, "cheese")
     os.utime(first.path / "config.yaml", (2_000_000_000, 2_000_000_000))
     os.utime(second.path / "config.yaml", (1_900_000_000, 1_900_000_000))
 
-    assert RunFolder.latest(tmp_path).path == first.path
-
-
-def test_latest_says_when_there_is_none(tmp_path: Path) -> None:
-    with pytest.raises(InvalidInputError, match="there is no run below"):
-        RunFolder.latest(tmp_path)
+    assert [run.path for run in RunFolder.every(tmp_path)] == [first.path, second.path]
+    assert RunFolder.every(tmp_path / "none") == []
 
 
 def test_of_seed_is_a_folder_below_when_there_are_several(tmp_path: Path) -> None:
