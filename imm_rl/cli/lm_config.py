@@ -173,7 +173,7 @@ def resolve(
     """
     for key in file:
         if key not in keys():
-            raise unknown_name(f"key in {source}", key, keys())
+            raise unknown_name("key", key, keys(), f"in {source}")
     given = {**file, **(FAST if fast else {}), **flags}
     texts = {
         key: values.text(key, given.get(key, DEFAULTS[key]))

@@ -22,7 +22,7 @@ from imm_rl.cli.train_plan import versions
 from imm_rl.errors import InvalidInputError
 from imm_rl.formats import to_json
 from imm_rl.language.corpus import Corpus, load_corpus
-from imm_rl.runs import RunFolder
+from imm_rl.runs import RunFolder, file_stem
 
 VOCABULARY, RESTRICTED = "vocabulary.txt", "restricted.arpa.gz"
 VERSIONS = "versions.json"
@@ -75,8 +75,9 @@ def new_folder(config: LMConfig, corpus: Corpus, command: str) -> RunFolder:
         InvalidInputError: It cannot be written.
     """
     files = run_files(config, corpus, command)
+    text = file_stem(config.corpus) if Path(config.corpus).is_file() else corpus.name
     name = f"{config.settings.model}-{config.method}"
-    return RunFolder.create(Path(config.logdir) / GROUP, corpus.name, name, files)
+    return RunFolder.create(Path(config.logdir) / GROUP, text, name, files)
 
 
 def run_corpus(config: LMConfig) -> Corpus:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from imm_rl.cli.newest import newest_finished
 from imm_rl.errors import InvalidInputError
+from imm_rl.runs import nothing_at
 
 if TYPE_CHECKING:
     from imm_rl.language.lm_checkpoint import TrainedModel
@@ -59,7 +60,7 @@ def model_files(what: str | None, logdir: str | None) -> list[Path]:
         if folder.is_file():
             return [folder]
         if not folder.is_dir():
-            raise InvalidInputError(f"there is no file or folder {what}.")
+            raise nothing_at(what, "file or folder")
     own = folder / LM_MODEL
     found = [own] if own.is_file() else sorted(folder.glob(f"seed_*/{LM_MODEL}"), key=_seed)
     if not found:

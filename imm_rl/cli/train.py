@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 EPILOG = """\
 schedules of λ:
-  0.25, ratio:0.2, linear:1->0@0.5, cosine:1->0@0.5, exp:1,half=0.1, paper, target-kl:0.05, aligned:1
+  0.25, ratio:0.2, linear:1->0@0.5, cosine:1->0@0.5, exp:1,half=0.1, paper, paper:400,
+  target-kl:0.05, aligned:1
 
 examples:
   imm-rl train --env tiger

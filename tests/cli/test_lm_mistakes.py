@@ -120,9 +120,9 @@ TRAIN = [
     ("--config malformed.yaml", "malformed.yaml, line 2: malformed YAML"),
     (
         "--config unknown.yaml",
-        "unknown key in unknown.yaml 'hiden_size'. Did you mean 'hidden_size'?",
+        "unknown key 'hiden_size' in unknown.yaml. Did you mean 'hidden_size'?",
     ),
-    ("--config agent.yaml", "unknown key in agent.yaml 'env'"),
+    ("--config agent.yaml", "unknown key 'env' in agent.yaml"),
     ("--config typed.yaml", "epochs must be a whole number ≥ 1"),
     ("--config real.yaml", "epochs must be a whole number ≥ 1; received 2.5"),
     ("--config useless.yaml", "k is of no use to the method 'batch'"),
