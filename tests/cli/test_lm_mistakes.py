@@ -60,7 +60,10 @@ TRAIN = [
         "--corpus text --model transformer --hidden-size 8 --epochs 3 --warmup 3",
         "warmup must be less than the updates of the training, 3 (3 epochs of 1); received 3. Take",
     ),
-    ("--corpus text --preset gpu", "warmup must be less than the updates of the training, 40 "),
+    (
+        "--corpus text --preset gpu --warmup 1000",
+        "warmup must be less than the updates of the training, 40 ",
+    ),
     ("--corpus text --warmup 200 --dry-run", "warmup must be less than the updates"),
     ("--method bach", "unknown method 'bach'. Did you mean 'batch'?"),
     ("--lambda paper", "lambda 'paper' is the rule of the paper's agents"),
