@@ -55,7 +55,7 @@ def go_on_unread() -> None:
             _stdout.append(raw)
         buffer = raw if stream.write_through else io.BufferedWriter(raw)
         patient = io.TextIOWrapper(
-            buffer,  # type: ignore[arg-type]  # -u: PyPy and CPython take a raw file as well
+            buffer,
             encoding=stream.encoding,
             errors="replace",
             line_buffering=stream.line_buffering,
