@@ -116,6 +116,9 @@ def _start_worker(stop: Any) -> None:
     """
     from multiprocessing import parent_process
 
+    from imm_rl.cli.streams import go_on_unread
+
+    go_on_unread()
     _in_worker["stop"] = stop
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = parent_process()

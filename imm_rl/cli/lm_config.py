@@ -66,6 +66,7 @@ class LMConfig:
     Attributes:
         corpus: A name or an absolute path.
         seeds_drawn: Whether nobody gave the seed.
+        warmup_given: Whether somebody gave the warm-up; that of a preset gives way to a short text.
     """
 
     corpus: str
@@ -79,6 +80,7 @@ class LMConfig:
     preset: str
     settings: LMSettings
     seeds_drawn: bool = False
+    warmup_given: bool = dataclasses.field(default=True, compare=False)
 
     def as_dict(self) -> dict[str, Any]:
         """Keys and plain values, as the file has them; settings that do not count are left out."""
@@ -173,7 +175,7 @@ def resolve(
     """
     for key in file:
         if key not in keys():
-            raise unknown_name(f"key in {source}", key, keys())
+            raise unknown_name("key", key, keys(), f"in {source}")
     given = {**file, **(FAST if fast else {}), **flags}
     texts = {
         key: values.text(key, given.get(key, DEFAULTS[key]))
@@ -201,6 +203,7 @@ def resolve(
         preset=texts["preset"],
         settings=settings,
         seeds_drawn=drawn,
+        warmup_given="warmup" in given,
         **sizes,
     )
 

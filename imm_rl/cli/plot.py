@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.epilog = (
         "examples:\n"
-        "  imm-rl plot                 (the latest run, comparison or sweep)\n"
+        "  imm-rl plot                 (the latest run, comparison or sweep with something to draw)\n"
         "  imm-rl plot runs/sweeps/tiger-weights\n"
         "  imm-rl plot runs/tiger/reinforce-pomdp-1 runs/tiger/reinforce-none-1 --out tiger.pdf\n"
         "  imm-rl plot runs/grid/compare-1 --metric imm/kl\n"
@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "runs",
         nargs="*",
         metavar="RUN",
-        help="what to draw (default: the latest run, comparison or sweep below runs)",
+        help="what to draw (default: the latest run, comparison or sweep below runs that has something)",
     )
     parser.add_argument(
         "--metric",
@@ -97,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
     metric = args.metric or run_curves.DEFAULT_METRIC
     paths = args.runs
     if not paths:
-        chosen = latest("runs")
+        chosen = latest("runs", run_curves.has_any)
         console.note(chosen.told)
         paths = [str(chosen.path)]
     for path in paths:

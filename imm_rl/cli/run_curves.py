@@ -28,7 +28,7 @@ from imm_rl.cli.names import env_name, policy_name, told_apart
 from imm_rl.errors import InvalidInputError, unknown_name
 from imm_rl.formats import read_yaml
 from imm_rl.resampling import FloatArray
-from imm_rl.runs import CONFIG, PROGRESS
+from imm_rl.runs import CONFIG, PROGRESS, nothing_at
 
 DEFAULT_METRIC = "eval/mean_reward"
 MONITOR_METRIC = "rollout/ep_rew_mean"
@@ -88,7 +88,7 @@ def read(path: str | Path, metric: str = DEFAULT_METRIC, window: int = 20) -> li
     """
     root = Path(path)
     if not root.exists():
-        raise InvalidInputError(f"there is no run {path}.")
+        raise nothing_at(path, "run")
     if root.is_file():
         if not root.name.endswith(MONITOR):
             raise InvalidInputError(
@@ -100,7 +100,7 @@ def read(path: str | Path, metric: str = DEFAULT_METRIC, window: int = 20) -> li
         runs = [_run(folder, metric) for folder in folders]
         columns = {column for run in runs for column in run.columns}
         if columns and metric not in columns and not any(run.curves for run in runs):
-            raise unknown_name(f"metric of {path}", metric, columns - {STEPS})
+            raise unknown_name("metric", metric, columns - {STEPS}, f"of {path}")
         return runs
     if (root / COMPARISON).is_file():
         return [run for below in _compared(root) for run in read(below, metric, window)]
@@ -110,6 +110,14 @@ def read(path: str | Path, metric: str = DEFAULT_METRIC, window: int = 20) -> li
     raise InvalidInputError(
         f"{path} holds no run: no {CONFIG} in it or in the folders below it, and no *{MONITOR}."
     )
+
+
+def has_any(path: Path) -> bool:
+    """Whether a run, comparison or sweep has a learning curve of returns by now."""
+    try:
+        return any(run.curves for run in read(path))
+    except InvalidInputError:  # of a comparison or sweep: none of its runs has begun
+        return False
 
 
 def _compared(root: Path) -> list[Path]:
@@ -217,7 +225,7 @@ def _curve(rows: Sequence[dict[str, float]], metric: str) -> Curve | None:
 def _monitored(files: Sequence[Path], metric: str, window: int) -> RunCurves:
     """The episodes of all copies of one run's environment, in the order in which they ended."""
     if metric not in (DEFAULT_METRIC, MONITOR_METRIC):
-        raise unknown_name(f"metric of {files[0]}", metric, [MONITOR_METRIC])
+        raise unknown_name("metric", metric, [MONITOR_METRIC], f"of {files[0]}")
     times, returns, lengths = [], [], []
     for file in files:
         with open(file, encoding="utf-8", newline="") as stream:

@@ -139,7 +139,7 @@ def resolve(
 
     for key in file:
         if key not in keys():
-            raise unknown_name(f"key in {source}", key, keys())
+            raise unknown_name("key", key, keys(), f"in {source}")
     given = {**file, **flags}
     spec = given.pop("env", None)
     if spec is None:

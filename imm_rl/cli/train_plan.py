@@ -10,7 +10,7 @@ from imm_rl.cli.environments import is_tabular
 from imm_rl.cli.names import policy_name
 from imm_rl.cli.restricted import is_sb3
 from imm_rl.formats import to_json
-from imm_rl.runs import file_name
+from imm_rl.runs import file_name, file_stem
 
 if TYPE_CHECKING:
     from imm_rl.cli.train_config import TrainConfig
@@ -116,7 +116,7 @@ def short(text: str) -> str:
 
     target, bracket, options = text.partition("(")
     if target.lower().endswith(".pomdp") or is_policy_file(target):
-        target = target.replace("\\", "/").rpartition("/")[2].rpartition(".")[0]
+        target = file_stem(target.replace("\\", "/"))
     return file_name(target + bracket + options)
 
 

@@ -60,7 +60,10 @@ TRAIN = [
         "--corpus text --model transformer --hidden-size 8 --epochs 3 --warmup 3",
         "warmup must be less than the updates of the training, 3 (3 epochs of 1); received 3. Take",
     ),
-    ("--corpus text --preset gpu", "warmup must be less than the updates of the training, 40 "),
+    (
+        "--corpus text --preset gpu --warmup 1000",
+        "warmup must be less than the updates of the training, 40 ",
+    ),
     ("--corpus text --warmup 200 --dry-run", "warmup must be less than the updates"),
     ("--method bach", "unknown method 'bach'. Did you mean 'batch'?"),
     ("--lambda paper", "lambda 'paper' is the rule of the paper's agents"),
@@ -120,9 +123,9 @@ TRAIN = [
     ("--config malformed.yaml", "malformed.yaml, line 2: malformed YAML"),
     (
         "--config unknown.yaml",
-        "unknown key in unknown.yaml 'hiden_size'. Did you mean 'hidden_size'?",
+        "unknown key 'hiden_size' in unknown.yaml. Did you mean 'hidden_size'?",
     ),
-    ("--config agent.yaml", "unknown key in agent.yaml 'env'"),
+    ("--config agent.yaml", "unknown key 'env' in agent.yaml"),
     ("--config typed.yaml", "epochs must be a whole number ≥ 1"),
     ("--config real.yaml", "epochs must be a whole number ≥ 1; received 2.5"),
     ("--config useless.yaml", "k is of no use to the method 'batch'"),

@@ -76,6 +76,18 @@ def train(imm_rl_command: Command, text: Path, tmp_path: Path) -> Command:
     return run
 
 
+def test_the_run_folder_of_one_file_goes_by_its_stem(
+    imm_rl_command: Command, tmp_path: Path
+) -> None:
+    write_text(tmp_path / "text")
+    file = tmp_path / "mon texte é.txt"
+    (tmp_path / "text" / "train.txt").rename(file)
+    words = ("--corpus", file, "--logdir", tmp_path / "runs", "--seeds", "0")
+    outcome = imm_rl_command("lm", "train", *TINY, *words)
+    assert outcome.code == 0, outcome.err
+    assert (tmp_path / "runs" / "lm" / "mon-texte" / "lstm-batch-1" / "summary.json").is_file()
+
+
 def run_folder(tmp_path: Path, name: str = "lstm-batch-1") -> Path:
     return tmp_path / "runs" / "lm" / "text" / name
 

@@ -254,6 +254,33 @@ def test_plot_without_a_path_draws_what_was_started_last(
     assert len(json.loads(outcome.out)["runs"]) == n_lines
 
 
+def test_plot_without_a_path_passes_over_what_has_nothing_to_draw(
+    imm_rl_command: Command, runs: Path
+) -> None:
+    for file in runs.rglob("*"):
+        os.utime(file, (1000, 1000))
+    for name, time in (("begun-1", 3000), ("begun-2", 2500)):
+        (runs / "tiger" / name).mkdir()
+        config = runs / "tiger" / name / "config.yaml"
+        config.write_text("env: tiger\nseeds: [0]\n")
+        os.utime(config, (time, time))
+    os.utime(runs / "sweeps" / "weights" / "sweep.yaml", (2000, 2000))
+
+    outcome = imm_rl_command("plot", "--json")
+
+    assert outcome.code == 0, outcome.err
+    assert len(json.loads(outcome.out)["runs"]) == 3
+    passed = "passed over runs/tiger/begun-1, which is newer: it is without anything to draw"
+    assert passed in outcome.err.splitlines()
+    shutil.rmtree(runs / "sweeps")
+    shutil.rmtree(runs / "tiger")
+    (runs / "tiger" / "begun-1").mkdir(parents=True)
+    (runs / "tiger" / "begun-1" / "config.yaml").write_text("env: tiger\nseeds: [0]\n")
+    outcome = imm_rl_command("plot")
+    assert outcome.code == 2
+    assert "there is nothing to draw: runs/tiger/begun-1: it has no progress.csv" in outcome.err
+
+
 @pytest.mark.parametrize(
     ("folder", "n_lines"),
     [("tiger/compare-1", 2), ("tiger/compared-runs-1", 2), ("sweeps/weights", 3), ("tiger", 3)],
