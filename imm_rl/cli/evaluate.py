@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
 
     console = Console(json_only=args.json)
     episodes = values.count("--episodes", args.episodes)
-    seed = values.whole("--seed", args.seed)
+    seed = values.seed("--seed", args.seed)
     if args.policy is not None and args.logdir is not None:
         raise InvalidInputError(
             f"--logdir is for finding the latest run, and {args.policy} is named. Give up one."

@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
     words = values.count("--words", args.words)
     top_k = values.whole("--top-k", args.top_k)
     temperature = values.positive("--temperature", args.temperature)
-    seed = None if args.seed is None else values.whole("--seed", args.seed)
+    seed = None if args.seed is None else values.seed("--seed", args.seed)
 
     import sys
 

@@ -12,6 +12,7 @@ from imm_rl.cli import (
     reproduce_grid,
     reproduce_language,
     reproduce_table_2,
+    values,
 )
 from imm_rl.cli.reproduce_job import Job, StoppedError
 from imm_rl.errors import InvalidInputError, invalid
@@ -36,9 +37,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     defaults = ", ".join(
         f"{name} {taken['runs']}" for name, taken in OPTIONS.items() if "runs" in taken
     )
-    parser.add_argument("--runs", type=int, help=f"trainings of each point (default {defaults})")
+    parser.add_argument("--runs", metavar="N", help=f"trainings of each point (default {defaults})")
     parser.add_argument(
-        "--seed", type=int, help="seed of the first training; all others follow from it (default 0)"
+        "--seed",
+        metavar="K",
+        help="seed of the first training; all others follow from it (default 0)",
     )
     for family in FAMILIES:
         family.add_arguments(parser)
@@ -47,10 +50,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Checks, computes, writes the files, prints where they are."""
     _settle(args)
-    if getattr(args, "runs", None) is not None and args.runs < 2:
+    for name, read in (("runs", values.count), ("jobs", values.count), ("seed", values.seed)):
+        if getattr(args, name) is not None:
+            setattr(args, name, read(f"--{name}", getattr(args, name)))
+    if args.runs is not None and args.runs < 2:
         raise invalid("--runs", "be at least 2, for a spread over runs", args.runs)
-    if getattr(args, "seed", None) is not None and args.seed < 0:
-        raise invalid("--seed", "be ≥ 0", args.seed)
 
     from imm_rl.device import torch_device
 
