@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from imm_rl.cli.options import add_json, add_quiet
 from imm_rl.errors import InvalidInputError, RunFailedError, unknown_name
+from imm_rl.files import user_path
 
 if TYPE_CHECKING:
     from imm_rl.cli.console import Console
@@ -86,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
     if args.workers is not None:
         n_workers = values.count("--workers", args.workers)
     plan = read_sweep(args.file)
-    out = Path("runs") / "sweeps" / plan.name if args.out is None else Path(args.out)
+    out = Path("runs") / "sweeps" / plan.name if args.out is None else user_path(args.out)
     folder = out.absolute()
     check_writable(folder, "a sweep")
     there = check_folder(folder, plan)
