@@ -6,6 +6,7 @@ Each family of experiments is a module with a `FAMILY`; here is what they have i
 from __future__ import annotations
 
 import argparse
+import shlex
 
 from imm_rl.cli import (
     reproduce_figure_1,
@@ -56,14 +57,18 @@ def run(args: argparse.Namespace) -> int:
     if args.runs is not None and args.runs < 2:
         raise invalid("--runs", "be at least 2, for a spread over runs", args.runs)
 
-    from imm_rl.device import torch_device
-
-    job = Job(args, torch_device(args.device).type)
     family = next(f for f in FAMILIES if args.experiment in f.experiments)
     try:
-        files = family.run(job)
+        from imm_rl.device import torch_device
+
+        files = family.run(Job(args, torch_device(args.device).type))
     except StoppedError as stopped:
         print(stopped)
+        return 130
+    except KeyboardInterrupt:  # before the trainings, or once more while they save their states
+        if not family.goes_on:
+            raise
+        print(f"stopped; go on with: {shlex.join(args.command_line)}")
         return 130
     print("\n".join(f"wrote {file}" for file in files))
     return 0

@@ -166,4 +166,5 @@ FAMILY = Family(
     options={"table-1": OPTIONS, "table-bigram": OPTIONS},
     add_arguments=add_arguments,
     run=run,
+    goes_on=True,
 )

@@ -175,4 +175,5 @@ FAMILY = Family(
     options={"table-2": OPTIONS},
     add_arguments=add_arguments,
     run=run,
+    goes_on=True,
 )

@@ -334,20 +334,29 @@ def test_a_table_begun_before_a_setting_was_there_goes_on(
 SLOW = "epochs: 400\nhidden_size: 8\nbatch_size: 4\nunroll: 8\nk: 3\n"
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("jobs", ["1", "2"])
-def test_ctrl_c_stops_a_table_and_the_same_command_goes_on(jobs: str) -> None:
-    Path("small.yaml").write_text(SLOW)
-    words = table("table-1", "--seeds", "0-1", "--jobs", jobs)
-    # Ctrl-C is heeded even where the tests run in the background, which ignores it.
+def _started(words: list[str]) -> subprocess.Popen[str]:
+    """The command in a process group of its own.
+
+    Ctrl-C is heeded even where the tests run in the background, which ignores it.
+    """
     start = (
         "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
         "from imm_rl.cli import main; sys.exit(main(sys.argv[1:]))"
     )
-    command = [sys.executable, "-c", start, *words]
-    started = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    return subprocess.Popen(
+        [sys.executable, "-c", start, *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_ctrl_c_stops_a_table_and_the_same_command_goes_on(jobs: str) -> None:
+    Path("small.yaml").write_text(SLOW)
+    started = _started(table("table-1", "--seeds", "0-1", "--jobs", jobs))
     first = Path("made/runs/none-seed-0/checkpoints/latest.npz")
     ends = time.monotonic() + 120
     while not first.is_file() and started.poll() is None and time.monotonic() < ends:
@@ -360,6 +369,40 @@ def test_ctrl_c_stops_a_table_and_the_same_command_goes_on(jobs: str) -> None:
     assert made == (["none-seed-0"] if jobs == "1" else ["noising-seed-0", "none-seed-0"])
     before = float(load_records(first)[-1]["epoch"])
     assert 0 < before < 400
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("delay", [0.0, 0.5, 2.0])
+def test_ctrl_c_while_a_table_s_workers_start_says_how_to_go_on(delay: float) -> None:
+    Path("small.yaml").write_text(SLOW)
+    started = _started(table("table-1", "--seeds", "0-1", "--jobs", "2"))
+    ends = time.monotonic() + 120
+    while not Path("made/.lock").is_file() and time.monotonic() < ends:
+        time.sleep(0.01)
+    time.sleep(delay)
+    os.killpg(started.pid, signal.SIGINT)  # as a terminal does: the whole group gets it
+    out, err = started.communicate(timeout=60)
+    assert (started.returncode, err) == (130, "")
+    assert "stopped; go on with: imm-rl reproduce table-1 --out made" in out
+
+
+def test_ctrl_c_before_the_trainings_says_how_to_go_on() -> None:
+    os.mkfifo("pipe")
+    words = ["reproduce", "table-1", "--out", "made", "--corpus", "pipe", "--seeds", "0"]
+    started = _started(words)
+    writing = None
+    ends = time.monotonic() + 120
+    while writing is None and time.monotonic() < ends:
+        try:
+            writing = os.open("pipe", os.O_WRONLY | os.O_NONBLOCK)
+        except OSError:  # the command has not begun to read the text
+            time.sleep(0.05)
+    os.killpg(started.pid, signal.SIGINT)
+    out, err = started.communicate(timeout=60)
+    assert writing is not None
+    os.close(writing)
+    assert (started.returncode, err) == (130, "")
+    assert out == f"stopped; go on with: imm-rl {' '.join(words)}\n"
 
 
 def load_records(checkpoint: Path) -> list[dict[str, float]]:
