@@ -80,6 +80,7 @@ def _side_by_side(
 
     from imm_rl.cli.interrupt import held_back, stop_on_interrupt
 
+    jobs = min(jobs, len(left))
     context = get_context("spawn")
     stop = context.Event()
     threads = max(1, (os.cpu_count() or 1) // jobs)
@@ -155,4 +156,8 @@ def _trained(config: LMConfig, path: Path, command: str, threads: int, quiet: bo
         torch.set_num_threads(threads)
     folder = RunFolder.ensure(path, run_files(config, run_corpus(config), command))
     Console(quiet=quiet).note(f"{config.method}, seed {config.seeds[0]}: {path}")
-    return trained(config, folder, Console(quiet=True), stopped) is not None
+    try:
+        return trained(config, folder, Console(quiet=True), stopped) is not None
+    except RunFailedError as error:
+        told = f"{config.method}, seed {config.seeds[0]}: {error} Its files are in {path}"
+        raise RunFailedError(told) from error
