@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Checks, computes, writes the files, prints where they are."""
     _settle(args)
-    for name, read in (("runs", values.count), ("jobs", values.count), ("seed", values.seed)):
+    for name, read in (("runs", values.count), ("jobs", values.processes), ("seed", values.seed)):
         if getattr(args, name) is not None:
             setattr(args, name, read(f"--{name}", getattr(args, name)))
     if args.runs is not None and args.runs < 2:

@@ -125,7 +125,7 @@ def _configs(job: Job) -> tuple[list[BertConfig], str]:
     args = job.args
     restarts = values.count("--restarts", args.restarts)
     seeds = values.seeds_from("--seed", args.seed, restarts)
-    workers = values.whole("--workers", args.workers)
+    workers = values.processes("--workers", args.workers, least=0)
     settings = values.settings(
         {name: getattr(args, option) for option, name in NAMES.items()}, GlueSettings
     )

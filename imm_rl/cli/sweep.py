@@ -85,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
     retries = values.whole("--retries", args.retries)
     n_workers = os.cpu_count() or 1
     if args.workers is not None:
-        n_workers = values.count("--workers", args.workers)
+        n_workers = values.processes("--workers", args.workers)
     plan = read_sweep(args.file)
     out = Path("runs") / "sweeps" / plan.name if args.out is None else user_path(args.out)
     folder = out.absolute()

@@ -26,6 +26,8 @@ _SEEDS = "be whole numbers ≥ 0 such as 3, 0-9 or 3,4,7"
 LARGEST_SEED = 2**32 - 1
 """What every generator takes: NumPy's global one, and with it scikit-learn, stable-baselines3 and
 transformers, takes no larger one."""
+MOST_PROCESSES = 1000
+"""That one command starts: systems allow some thousands."""
 MOST_SEEDS = 500
 """Of one run: each has an open event file, and systems allow a thousand open files or so."""
 
@@ -110,6 +112,11 @@ def seeds_from(name: str, first: int, number: int) -> range:
     if first > most:
         raise invalid(name, f"be at most {most:,}, for {number:,} seeds in a row", first)
     return range(first, first + number)
+
+
+def processes(name: str, value: Any, least: int = 1) -> int:
+    """How many processes to start, from `least`, 0 or 1, to `MOST_PROCESSES`."""
+    return (count if least else whole)(name, value, MOST_PROCESSES)
 
 
 def drawn_seed() -> int:

@@ -38,6 +38,8 @@ FILES = {
     "garbage.npz": "no archive",
 }
 
+LONG = "n" * 300
+
 TRAIN = [
     # names
     ("--corpus pydok", "unknown corpus 'pydok'. Did you mean 'pydoc'?"),
@@ -105,6 +107,20 @@ TRAIN = [
     ("--layers 1e20", "layers must be at most 2,147,483,647"),
     ("--method sampled --history 1e20", "history must be at most 2,147,483,647"),
     ("--config vast.yaml", "epochs must be at most 2,147,483,647; received 10000000000"),
+    (
+        "--corpus text --batch-size 2 --layers 2147483647",
+        " GB of memory. Take a smaller hidden_size or max_vocab, or fewer layers.",
+    ),
+    (
+        "--corpus text --batch-size 2 --model transformer --warmup 0 --hidden-size 2147483640",
+        "the model would have 1.66e+20 parameters, ",
+    ),
+    (
+        "--corpus text --batch-size 2 --method sampled --history 2147483647",
+        "history must be at most the words of the training text, ",
+    ),
+    (f"--corpus {LONG}", f"File name too long: {LONG}"),
+    (f"--config {LONG}", f"cannot read {LONG}: File name too long."),
     ("--lambda much", "a λ schedule must be a number or have one of the forms 0.25"),
     ("--lambda -1", "at least 0; received -1.0"),
     ("--method sampled --contexts -1", "contexts must be a whole number ≥"),
@@ -146,6 +162,8 @@ OTHERS = [
     ("lm --evn", "unknown option '--evn'. Did you mean '--version'? See imm-rl lm --help"),
     ("lmtrain", "unknown command 'lmtrain'. Did you mean 'lm train'?"),
     ("lm evaluate", "there is no finished run below runs/lm"),
+    (f"lm evaluate {LONG}", f"File name too long: {LONG}"),
+    (f"lm generate {LONG}", f"File name too long: {LONG}"),
     ("lm evaluate none", "there is no file or folder none"),
     ("lm evaluate empty", "empty has no model.npz"),
     ("lm evaluate garbage.npz", "garbage.npz is no checkpoint of a language model: it is no whole"),

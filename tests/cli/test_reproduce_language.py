@@ -211,7 +211,7 @@ def test_jobs_side_by_side_give_the_table_of_one_at_a_time(
         (["--seeds", "x"], "--seeds must be whole numbers"),
         (["--jobs", "0"], "--jobs must be"),
         (["--jobs", "1.5"], "--jobs must be a whole number ≥ 1"),
-        (["--jobs", "1e20"], "--jobs must be at most 2,147,483,647"),
+        (["--jobs", "1e20"], "--jobs must be at most 1,000"),
         (["--seeds", "4294967296"], "--seeds must be at most 4,294,967,295"),
         (["--runs", "3"], "--runs belongs to"),
         (["--device", "cudda"], "Did you mean 'cuda'?"),
@@ -409,6 +409,23 @@ def load_records(checkpoint: Path) -> list[dict[str, float]]:
     with np.load(checkpoint) as state:
         found: list[dict[str, float]] = json.loads(str(state["records"]))
     return found
+
+
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_a_training_of_a_table_that_diverges_is_named(
+    jobs: str, imm_rl_command: Callable[..., Any]
+) -> None:
+    with Path("small.yaml").open("a") as file:
+        file.write("init_range: 1.0e+30\n")
+    few = ("--methods", "none,batch", "--seeds", "0", "--jobs", jobs, "--quiet")
+    outcome = imm_rl_command(*table("table-1", *few))
+    assert (outcome.code, outcome.out) == (1, "")
+    assert outcome.err.count("\n") == 1
+    assert "none, seed 0: " in outcome.err or "batch, seed 0: " in outcome.err
+    assert "the training diverged: after none of its 2 epochs was the validation" in outcome.err
+    assert "-seed-0" in outcome.err
+    assert not list(Path("made").glob("runs/*/summary.json"))
+    assert not Path("made/table-1.md").exists()
 
 
 def test_a_folder_that_another_command_works_in_is_refused(
