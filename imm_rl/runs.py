@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from imm_rl.errors import InvalidInputError, RunFailedError
-from imm_rl.files import write_text
+from imm_rl.files import user_path, write_text
 from imm_rl.formats import read_yaml, to_csv, to_json
 
 CONFIG, SUMMARY, MODEL = "config.yaml", "summary.json", "model.zip"
@@ -119,7 +119,7 @@ class RunFolder:
         Raises:
             InvalidInputError: No such folder, or none of a run.
         """
-        folder = cls(path)
+        folder = cls(user_path(path))
         if not folder.path.is_dir():
             raise nothing_at(path, "folder")
         if not (folder.path / CONFIG).is_file():
@@ -129,7 +129,9 @@ class RunFolder:
     @classmethod
     def every(cls, logdir: str | Path) -> list[RunFolder]:
         """The runs below `logdir`, the one that was started last first."""
-        found = [p for p in Path(logdir).glob(f"*/*/{CONFIG}") if not p.parent.name.startswith(".")]
+        found = [
+            p for p in user_path(logdir).glob(f"*/*/{CONFIG}") if not p.parent.name.startswith(".")
+        ]
         found.sort(key=lambda p: (p.stat().st_mtime_ns, str(p)), reverse=True)
         return [cls(path.parent) for path in found]
 
@@ -270,8 +272,8 @@ def make_folder(folder: str | Path, what: str) -> Path:
     Raises:
         InvalidInputError: It cannot be made, or not be written.
     """
-    check_writable(folder, what)
-    path = Path(folder)
+    path = user_path(folder)
+    check_writable(path, what)
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:

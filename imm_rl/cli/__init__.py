@@ -11,6 +11,7 @@ Of several processes that `torchrun` started (`imm_rl.launch`) the first that fa
 from __future__ import annotations
 
 import contextlib
+import errno
 import importlib
 import os
 import sys
@@ -91,6 +92,8 @@ def _exit_code(command: str, arguments: list[str], name: str) -> int:
     except InvalidInputError as error:
         return _complain(name, str(error), 2)
     except (ImmRlError, OSError) as error:
+        if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:  # as the user gave it
+            return _complain(name, f"{error.strerror}: {error.filename}", 2)
         return _complain(name, _told(error, arguments), 1)
     except Exception as error:
         if is_out_of_memory(error):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from imm_rl.cli.options import add_config, add_json, add_quiet
 from imm_rl.errors import InvalidInputError
+from imm_rl.files import user_path
 
 if TYPE_CHECKING:
     from imm_rl.cli.compare_plan import ComparisonPlan
@@ -251,7 +252,7 @@ def _of_runs(args: argparse.Namespace, console: Console, command: str) -> int:
     compared(arms, reference, threshold)  # refuses what cannot be compared before a folder is made
     files = {"command.txt": f"{command}\n", "versions.json": versions()}
     env = short(arms[0].summary["env"])
-    logdir = "runs" if args.logdir is None else values.text("logdir", args.logdir)
+    logdir = user_path("runs" if args.logdir is None else values.text("logdir", args.logdir))
     folder = RunFolder.create(logdir, env, "compared-runs", files).path
     _finish(arms, reference, threshold, folder, command, console)
     return 0

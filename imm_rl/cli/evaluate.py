@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
 
     console = Console(json_only=args.json)
     episodes = values.count("--episodes", args.episodes)
-    seed = values.whole("--seed", args.seed)
+    seed = values.seed("--seed", args.seed)
     path = policy_path(args.policy, args.logdir, "imm-rl evaluate", "imm-rl lm evaluate")
     evaluate = _restricted if is_file(path) else _trained
     result = evaluate(path, args.env, episodes, seed)

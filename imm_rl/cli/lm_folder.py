@@ -22,6 +22,7 @@ from imm_rl.cli.train_plan import versions
 from imm_rl.errors import InvalidInputError
 from imm_rl.formats import to_json
 from imm_rl.language.corpus import Corpus, load_corpus
+from imm_rl.language.lm_settings import DRAWS
 from imm_rl.runs import RunFolder, file_stem
 
 VOCABULARY, RESTRICTED = "vocabulary.txt", "restricted.arpa.gz"
@@ -89,11 +90,15 @@ def run_corpus(config: LMConfig) -> Corpus:
 
 
 def check_corpus(config: LMConfig, corpus: Corpus) -> None:
-    """Refuses texts that are too short for the settings, before anything is written.
+    """Refuses texts that are too short for the settings, and a model that this machine has no room for.
+
+    Before anything is written.
 
     Raises:
-        InvalidInputError: One of them is.
+        InvalidInputError: One of them is, or it has none.
     """
+    from imm_rl.language.language_model import refuse_too_large  # late: it needs PyTorch
+
     settings = config.settings
     least = settings.batch_size + 1
     if len(corpus.train) < least:
@@ -112,7 +117,13 @@ def check_corpus(config: LMConfig, corpus: Corpus) -> None:
                 f"the {name} text has {len(text)} words, and order {settings.order} needs at least as "
                 "many. Take a longer text or a smaller order."
             )
+    if config.method in DRAWS and settings.history > len(corpus.train):
+        raise InvalidInputError(
+            f"history must be at most the words of the training text, {len(corpus.train):,}; received "
+            f"{settings.history}."
+        )
     settings.check_length(_pieces(config, corpus))
+    refuse_too_large(settings, len(corpus.vocabulary))
 
 
 def with_fitting_warmup(config: LMConfig, corpus: Corpus) -> tuple[LMConfig, str]:

@@ -6,12 +6,14 @@ Each family of experiments is a module with a `FAMILY`; here is what they have i
 from __future__ import annotations
 
 import argparse
+import shlex
 
 from imm_rl.cli import (
     reproduce_figure_1,
     reproduce_grid,
     reproduce_language,
     reproduce_table_2,
+    values,
 )
 from imm_rl.cli.parser import Parser
 from imm_rl.cli.reproduce_job import Job, StoppedError
@@ -81,9 +83,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     defaults = ", ".join(
         f"{name} {taken['runs']}" for name, taken in OPTIONS.items() if "runs" in taken
     )
-    parser.add_argument("--runs", type=int, help=f"trainings of each point (default {defaults})")
+    parser.add_argument("--runs", metavar="N", help=f"trainings of each point (default {defaults})")
     parser.add_argument(
-        "--seed", type=int, help="seed of the first training; all others follow from it (default 0)"
+        "--seed",
+        metavar="K",
+        help="seed of the first training; all others follow from it (default 0)",
     )
     for family in FAMILIES:
         family.add_arguments(parser)
@@ -92,19 +96,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Checks, computes, writes the files, prints where they are."""
     _settle(args)
-    if getattr(args, "runs", None) is not None and args.runs < 2:
+    for name, read in (("runs", values.count), ("jobs", values.processes), ("seed", values.seed)):
+        if getattr(args, name) is not None:
+            setattr(args, name, read(f"--{name}", getattr(args, name)))
+    if args.runs is not None and args.runs < 2:
         raise invalid("--runs", "be at least 2, for a spread over runs", args.runs)
-    if getattr(args, "seed", None) is not None and args.seed < 0:
-        raise invalid("--seed", "be ≥ 0", args.seed)
 
-    from imm_rl.device import torch_device
-
-    job = Job(args, torch_device(args.device).type)
     family = next(f for f in FAMILIES if args.experiment in f.experiments)
     try:
-        files = family.run(job)
+        from imm_rl.device import torch_device
+
+        files = family.run(Job(args, torch_device(args.device).type))
     except StoppedError as stopped:
         print(stopped)
+        return 130
+    except KeyboardInterrupt:  # before the trainings, or once more while they save their states
+        if not family.goes_on:
+            raise
+        print(f"stopped; go on with: {shlex.join(args.command_line)}")
         return 130
     print("\n".join(f"wrote {file}" for file in files))
     return 0

@@ -86,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
     from imm_rl.cli.watch_files import checked_out
 
     _refuse_conflicts(args)
-    seed = values.whole("--seed", args.seed)
+    seed = values.seed("--seed", args.seed)
     episodes = values.count("--episodes", "1" if args.episodes is None else args.episodes)
     steps = None if args.steps is None else values.count("--steps", args.steps)
     fps = None if args.fps is None else values.positive("--fps", args.fps)

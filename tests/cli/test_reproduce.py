@@ -108,7 +108,12 @@ def test_reproduce_lambda_search_writes_csv_png_and_note() -> None:
         (["figure-2"], "--out"),
         (["figure-2", "--out", "x", "--runs", "1"], "--runs must be at least 2"),
         (["figure-2", "--out", "x", "--runs", "many"], "--runs"),
-        (["figure-2", "--out", "x", "--seed", "-1"], "--seed must be ≥ 0"),
+        (["figure-2", "--out", "x", "--seed", "-1"], "--seed must be a whole number ≥ 0"),
+        (
+            ["figure-2", "--out", "x", "--seed", "4294967296"],
+            "--seed must be at most 4,294,967,295",
+        ),
+        (["figure-2", "--out", "x", "--runs", "1e20"], "--runs must be at most 2,147,483,647"),
         (["figure-2", "--out", "x", "--published", "absent.csv"], "cannot read absent.csv"),
         (
             ["lambda-search", "--out", "x", "--published", "a.csv"],
