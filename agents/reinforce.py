@@ -55,6 +55,7 @@ from imm_rl.envs.model import FloatArray
 from imm_rl.envs.pair import EnvPair
 from imm_rl.errors import InvalidInputError
 from imm_rl.schedules import WeightController
+from imm_rl.settings_checks import MOST_STEPS
 from imm_rl.threads import fitting_threads
 
 
@@ -239,7 +240,7 @@ class IMMReinforce:
         Raises:
             DivergedError: A loss is not finite.
         """
-        n_updates = -(-checked_count("total_steps", total_steps) // self.batch_steps)
+        n_updates = -(-checked_count("total_steps", total_steps, MOST_STEPS) // self.batch_steps)
         self._n_updates = n_updates
         if self.controller is None:
             resolved = [s.resolve(epochs=n_updates) for s in self.schedules]
@@ -251,7 +252,10 @@ class IMMReinforce:
         if evaluate_at is None:
             due = _evaluation_updates(n_updates, self.settings.eval_points)
         else:
-            due = {-(-checked_count("evaluate_at", s) // self.batch_steps) for s in evaluate_at}
+            due = {
+                -(-checked_count("evaluate_at", s, MOST_STEPS) // self.batch_steps)
+                for s in evaluate_at
+            }
         units = max(self.settings.hidden_sizes)
         with fitting_threads(self.n_runs * self.pair.model.n_states * units):
             if self.method == "bc" and self.env_steps == 0:

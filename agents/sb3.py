@@ -48,6 +48,7 @@ from imm_rl.envs.features import Features
 from imm_rl.envs.pair import EnvPair
 from imm_rl.errors import InvalidInputError, invalid
 from imm_rl.schedules import WeightController
+from imm_rl.settings_checks import MOST_STEPS
 from imm_rl.state_file import state_part
 
 BATCH_SIZE = 256
@@ -127,7 +128,7 @@ class IMMCallback(BaseCallback):
         self._batch_size = checked_count("batch_size", batch_size)
         self._gradient = TermGradient(checked_count("refresh", refresh))
         if total_timesteps is not None:
-            total_timesteps = checked_count("total_timesteps", total_timesteps)
+            total_timesteps = checked_count("total_timesteps", total_timesteps, MOST_STEPS)
         self._total_timesteps = total_timesteps
         if seed is not None and (not is_whole(seed) or seed < 0):
             raise invalid("seed", "be a whole number ≥ 0", seed)

@@ -13,7 +13,7 @@ from numbers import Integral, Real
 from typing import Any
 
 from imm_rl.errors import InvalidInputError, invalid, unknown_name
-from imm_rl.settings_checks import setting
+from imm_rl.settings_checks import LARGEST, setting
 
 BASELINES = ("none", "mean", "value")
 CONTEXTS = ("agent", "restricted")
@@ -144,10 +144,12 @@ def is_whole(value: Any) -> bool:
     return not isinstance(value, bool) and isinstance(value, Integral)
 
 
-def checked_count(name: str, value: Any) -> int:
-    """A whole number ≥ 1, of any integer type."""
+def checked_count(name: str, value: Any, most: int = LARGEST) -> int:
+    """A whole number from 1 to `most`, of any integer type."""
     if not is_whole(value) or value < 1:
         raise invalid(name, "be a whole number ≥ 1", value)
+    if value > most:
+        raise invalid(name, f"be at most {most:,}", value)
     return int(value)
 
 

@@ -120,6 +120,10 @@ class StatePolicy:
                 return cls(arrays["table"], about, seed=seed)
         except FileNotFoundError:
             raise InvalidInputError(f"there is no file {path}.") from None
+        except zipfile.BadZipFile:
+            raise InvalidInputError(
+                f"{path} is no saved policy of imm-rl: it is no zip file."
+            ) from None
         except UNREADABLE as error:
             raise InvalidInputError(f"{path} is no saved policy of imm-rl: {error}") from None
 

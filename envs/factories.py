@@ -127,7 +127,7 @@ def _check_options(target: str, factory: Factory, given: dict[str, Any]) -> None
     if not any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values()):
         for key in given:
             if key not in signature.parameters:
-                raise unknown_name(f"option of environment {target}", key, signature.parameters)
+                raise unknown_name("option", key, signature.parameters, f"of environment {target}")
     try:
         signature.bind(**given)
     except TypeError as error:  # an option without default that was not given

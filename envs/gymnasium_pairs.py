@@ -131,7 +131,7 @@ def _check_options(target: str, spec: EnvSpec, given: dict[str, Any]) -> None:
     known = {*parameters, *_OF_MAKE, "observe"} - {"render_mode"}
     for key in given:
         if key not in known:
-            raise unknown_name(f"option of environment {target}", key, known)
+            raise unknown_name("option", key, known, f"of environment {target}")
 
 
 def _foreign_ids() -> Iterator[str]:

@@ -250,6 +250,11 @@ def _factory(name: str) -> Factory:
         newest = gymnasium_pairs.versioned(name)
         if newest is not None:
             raise InvalidInputError(f"unknown environment {name!r}. Did you mean {newest!r}?")
+        if Path(name).is_file():
+            raise InvalidInputError(
+                f"unknown environment {name!r}. There is a file of this name; if it is a POMDP file, give "
+                f"it a name that ends in .POMDP, such as {Path(name).with_suffix('.POMDP')}."
+            )
         raise unknown_name("environment", name, _FACTORIES)
     factory = _FACTORIES[name]
     return factories.imported(factory) if isinstance(factory, str) else factory

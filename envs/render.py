@@ -157,7 +157,7 @@ def _cells(scene: Scene, sheet: Canvas) -> None:
         if len(names) <= NAMED_UP_TO:
             _chips(sheet, top + 26, ["?"] * len(names) if hidden else names, chosen, colour)
         else:
-            _strip(sheet, top + 26, height, len(names), chosen, colour)
+            _strip(sheet, top + 26, height, len(names), chosen, colour, hidden=hidden)
 
 
 def _chips(
@@ -172,9 +172,16 @@ def _chips(
 
 
 def _strip(
-    sheet: Canvas, top: float, height: float, count: int, chosen: int | None, colour: canvas.Colour
+    sheet: Canvas,
+    top: float,
+    height: float,
+    count: int,
+    chosen: int | None,
+    colour: canvas.Colour,
+    *,
+    hidden: bool,
 ) -> None:
-    """Many cells, in as many rows as make them nearest to square."""
+    """Many cells, in as many rows as make them nearest to square; a number each, or ? where hidden."""
     width = WIDTH - 40
     n_rows = min(range(1, 101), key=lambda n: abs(math.log(height / n / (width / -(-count // n)))))
     columns = -(-count // n_rows)
@@ -192,4 +199,5 @@ def _strip(
         fill, words = (colour, canvas.WHITE) if i == chosen else (canvas.LIGHT, canvas.GREY)
         sheet.box(x, y, side - gap, side - gap, fill, radius=min(4.0, side / 6))
         if side > 20:
-            sheet.text(x + (side - gap) / 2, y + (side - gap) / 2, str(i), side / 2.8, words)
+            name = "?" if hidden else str(i)
+            sheet.text(x + (side - gap) / 2, y + (side - gap) / 2, name, side / 2.8, words)

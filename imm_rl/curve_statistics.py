@@ -16,7 +16,7 @@ import numpy.typing as npt
 from imm_rl import resampling
 from imm_rl.errors import invalid
 from imm_rl.resampling import FloatArray
-from imm_rl.statistics import iqm
+from imm_rl.statistics import iqm_ci95, mean_ci95
 
 
 def area_under_curve(env_steps: npt.ArrayLike, returns: npt.ArrayLike) -> FloatArray:
@@ -44,9 +44,11 @@ def area_under_curve(env_steps: npt.ArrayLike, returns: npt.ArrayLike) -> FloatA
 def bands(
     returns: npt.ArrayLike, *, interquartile: bool = False
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Mean (or interquartile mean) over seeds at each point, with a pointwise 95 % bootstrap band.
+    """Mean (or interquartile mean) over seeds at each point, with a pointwise 95 % band.
 
-    Seeds are resampled with their whole curves, the same resamples at every point.
+    At each point the band is the interval that tables have there, `statistics.mean_ci95` or `iqm_ci95`:
+    of a mean of fewer than 20 seeds (and an interquartile mean of fewer than 4) Student's t, else the
+    bootstrap, whose resamples are the same at every point, so that seeds keep their whole curves.
 
     Args:
         returns: (P, K), finite.
@@ -61,19 +63,14 @@ def bands(
     values = np.asarray(returns, dtype=np.float64)
     if values.ndim != 2 or values.shape[1] == 0 or not np.isfinite(values).all():
         raise invalid("returns", "be finite numbers (P, K), K ≥ 1", values.shape)
-    n = values.shape[1]
-    centre: FloatArray = iqm(values) if interquartile else values.mean(axis=1)
-    if n == 1:
-        nothing = np.full(len(values), math.nan)
-        return centre, nothing, nothing.copy()
-    if interquartile:
-        drawn = resampling.indices(n)
-        found = np.stack([iqm(row[drawn]) for row in values])  # (P, B)
-    else:
-        found = values @ resampling.counts(n).T / n
-    ends = np.array([resampling.quantiles(row, n) for row in found])
-    ends = ends.reshape(-1, 2)  # of no points too
-    return centre, ends[:, 0], ends[:, 1]
+    found = np.array([(iqm_ci95 if interquartile else mean_ci95)(row) for row in values])
+    centre, low, high = found.reshape(-1, 3).T  # of no points too
+    return centre, low, high
+
+
+FEWEST = 5
+"""Seeds from which on the bootstrap says something of a median: all it can reach is the smallest and the
+largest of the values, between which the median of 2, 3 or 4 lies with 50, 75 or 88 % alone."""
 
 
 class CensoredSteps(NamedTuple):
@@ -94,9 +91,9 @@ class CensoredSteps(NamedTuple):
 
     @property
     def ci95(self) -> tuple[float, float]:
-        """95 % bootstrap interval of the median, over seeds; an end may be inf. NaN for a single seed."""
+        """95 % bootstrap interval of the median; an end may be inf. NaN below `FEWEST` seeds."""
         n = len(self.steps)
-        if n == 1:
+        if n < FEWEST:
             return math.nan, math.nan
         return resampling.quantiles(_medians(self, resampling.counts(n)), n)
 
@@ -104,7 +101,7 @@ class CensoredSteps(NamedTuple):
         """The other's median divided by this one's, and its 95 % bootstrap interval.
 
         Above 1: this one needs fewer steps. NaN where neither is finite. Seeds of the two are resampled
-        apart.
+        apart; below `FEWEST` seeds of either the ends are NaN.
         """
         n = min(len(self.steps), len(other.steps))
         with np.errstate(invalid="ignore"):
@@ -112,7 +109,7 @@ class CensoredSteps(NamedTuple):
             theirs = _medians(other, resampling.counts(len(other.steps), 1))
             found = theirs / _medians(self, resampling.counts(len(self.steps)))
         found = found[~np.isnan(found)]
-        if n == 1 or found.size < resampling.RESAMPLES / 2:
+        if n < FEWEST or found.size < resampling.RESAMPLES / 2:
             return ratio, math.nan, math.nan
         return ratio, *resampling.quantiles(found, n)
 

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from imm_rl import resampling
 from imm_rl.errors import invalid
 from imm_rl.resampling import FloatArray
 from imm_rl.statistics import mean_ci95
@@ -123,11 +123,17 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def probability_of_improvement(a: npt.ArrayLike, b: npt.ArrayLike) -> tuple[float, float, float]:
-    """P(A > B) + P(A = B)/2 for one training of each arm, and its 95 % bootstrap interval.
+    """P(A > B) + P(A = B)/2 for one training of each arm, and its 95 % interval.
 
-    Source: Agarwal et al. 2021, "Deep Reinforcement Learning at the Edge of the Statistical Precipice";
-    it is U/(KL) of Mann and Whitney. The arms are resampled apart. Where every pair is ordered alike the
-    bootstrap has no spread, and the interval is the one point.
+    It is U/(KL) of Mann and Whitney. The interval is Wilson's of a share θ that was seen among
+    min(K, L) independent trials: the variance of U/(KL) is θ(1 − θ)/min(K, L) at most, whatever the two
+    distributions are. So it holds with few seeds too, also where every pair is ordered alike and a
+    bootstrap has no spread; where the two distributions are nearly the same it is about a fifth wider
+    than it need be.
+
+    Sources: Agarwal et al. 2021, "Deep Reinforcement Learning at the Edge of the Statistical Precipice";
+    Birnbaum and Klose 1957, "Bounds for the Variance of the Mann-Whitney Statistic"; Wilson 1927,
+    "Probable Inference, the Law of Succession, and Statistical Inference".
 
     Args:
         a: (K,).
@@ -141,11 +147,19 @@ def probability_of_improvement(a: npt.ArrayLike, b: npt.ArrayLike) -> tuple[floa
     """
     first, second = _finite("a", a), _finite("b", b)
     wins = (first[:, None] > second) + 0.5 * (first[:, None] == second)
-    if min(wins.shape) == 1:
-        return float(wins.mean()), math.nan, math.nan
-    here, there = (resampling.counts(n, stream) for stream, n in enumerate(wins.shape))
-    found: FloatArray = ((here @ wins) * there).sum(axis=1)
-    return float(wins.mean()), *resampling.quantiles(found / wins.size, sum(wins.shape) - 1)
+    share, trials = float(wins.mean()), min(wins.shape)
+    if trials == 1:
+        return share, math.nan, math.nan
+    return share, *_wilson(share, trials)
+
+
+def _wilson(share: float, trials: int) -> tuple[float, float]:
+    """The shares θ for which the one seen is within z √(θ(1 − θ)/n), z that of 95 %."""
+    z2 = NormalDist().inv_cdf(0.975) ** 2 / trials
+    middle = (share + z2 / 2.0) / (1.0 + z2)
+    half = math.sqrt(z2 * share * (1.0 - share) + z2 * z2 / 4.0) / (1.0 + z2)
+    # Rounding must not put an end beyond the share itself, which is 0 or 1 in the extreme.
+    return max(min(middle - half, share), 0.0), min(max(middle + half, share), 1.0)
 
 
 def _mean(x: FloatArray, axis: int) -> FloatArray:

@@ -47,15 +47,19 @@ def invalid(name: str, constraint: str, received: object, remedy: str = "") -> I
     return InvalidInputError(f"{text}. {remedy}." if remedy else f"{text}.")
 
 
-def unknown_name(kind: str, name: object, known: Iterable[str]) -> InvalidInputError:
+def unknown_name(
+    kind: str, name: object, known: Iterable[str], where: str = ""
+) -> InvalidInputError:
     """Builds the error for a name that is not registered, with the nearest match.
 
     Args:
         kind: What the name was meant for, e.g. "environment".
         name: The name received; anything that is no text is shown as it is.
         known: Every valid name.
+        where: Where it stood, e.g. "in sweep.yaml".
     """
     known = sorted(known)
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5) if isinstance(name, str) else []
     hint = f" Did you mean {close[0]!r}?" if close else ""
-    return InvalidInputError(f"unknown {kind} {name!r}.{hint} Known: {', '.join(known)}.")
+    place = f" {where}" if where else ""
+    return InvalidInputError(f"unknown {kind} {name!r}{place}.{hint} Known: {', '.join(known)}.")

@@ -19,7 +19,23 @@ from imm_rl.errors import ImmRlError, InvalidInputError, RunFailedError
 def cache_folder(given: str | Path | None = None) -> Path:
     """Where solved policies and downloads are kept: as given, `$IMM_RL_CACHE`, or `~/.cache/imm-rl`."""
     chosen = given or os.environ.get("IMM_RL_CACHE")
-    return Path(chosen).expanduser() if chosen else Path.home() / ".cache" / "imm-rl"
+    return user_path(chosen) if chosen else user_path("~/.cache/imm-rl")
+
+
+def user_path(path: str | Path) -> Path:
+    """A path as users write it, with `~` and `~name` as home folders: a quoted one the shell left alone.
+
+    Raises:
+        InvalidInputError: There is no user of that name, or nobody knows where the home folder is.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        user = Path(path).parts[0]
+        raise InvalidInputError(
+            f"{path}: the home folder {user} is not known here. Give the whole path, or ./{path} for a "
+            "name that begins with ~."
+        ) from None
 
 
 def write_atomically(

@@ -15,6 +15,7 @@ Every file is written whole or not at all, so a run may be killed at any moment.
 
 from __future__ import annotations
 
+import difflib
 import errno
 import json
 import os
@@ -27,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from imm_rl.errors import InvalidInputError, RunFailedError
-from imm_rl.files import write_text
+from imm_rl.files import user_path, write_text
 from imm_rl.formats import read_yaml, to_csv, to_json
 
 CONFIG, SUMMARY, MODEL = "config.yaml", "summary.json", "model.zip"
@@ -118,31 +119,21 @@ class RunFolder:
         Raises:
             InvalidInputError: No such folder, or none of a run.
         """
-        folder = cls(path)
+        folder = cls(user_path(path))
         if not folder.path.is_dir():
-            raise InvalidInputError(f"there is no folder {path}.")
+            raise nothing_at(path, "folder")
         if not (folder.path / CONFIG).is_file():
             raise InvalidInputError(f"{path} is no run folder: it has no {CONFIG}.")
         return folder
 
     @classmethod
-    def latest(cls, logdir: str | Path, *, finished: bool = False) -> RunFolder:
-        """The run below `logdir` that was started last.
-
-        Args:
-            logdir: Where runs lie.
-            finished: Whether runs that have not come to their end are passed over.
-
-        Raises:
-            InvalidInputError: There is none.
-        """
-        found = [p for p in Path(logdir).glob(f"*/*/{CONFIG}") if not p.parent.name.startswith(".")]
-        if finished:
-            found = [p for p in found if cls(p.parent).finished]
-        if not found:
-            kind = "finished run" if finished else "run"
-            raise InvalidInputError(f"there is no {kind} below {logdir}.")
-        return cls(max(found, key=lambda p: (p.stat().st_mtime_ns, str(p))).parent)
+    def every(cls, logdir: str | Path) -> list[RunFolder]:
+        """The runs below `logdir`, the one that was started last first."""
+        found = [
+            p for p in user_path(logdir).glob(f"*/*/{CONFIG}") if not p.parent.name.startswith(".")
+        ]
+        found.sort(key=lambda p: (p.stat().st_mtime_ns, str(p)), reverse=True)
+        return [cls(path.parent) for path in found]
 
     @classmethod
     def around(cls, path: str | Path) -> RunFolder | None:
@@ -281,8 +272,8 @@ def make_folder(folder: str | Path, what: str) -> Path:
     Raises:
         InvalidInputError: It cannot be made, or not be written.
     """
-    check_writable(folder, what)
-    path = Path(folder)
+    path = user_path(folder)
+    check_writable(path, what)
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -298,6 +289,32 @@ def file_name(text: str) -> str:
     """A text made fit for the name of a file or folder: letters, digits, `.`, `_` and `-`."""
     kept = re.sub(r"[^A-Za-z0-9._]+", "-", text).strip("-.")[:_LONGEST_NAME].rstrip("-.")
     return kept or "unnamed"
+
+
+def file_stem(path: str | Path) -> str:
+    """A file's name without its folder and its ending, made fit for a folder."""
+    return file_name(Path(path).stem)
+
+
+def nothing_at(path: str | Path, what: str) -> InvalidInputError:
+    """Builds (does not raise) the error for a path where there is nothing, with the nearest one that is.
+
+    Args:
+        path: As the user wrote it.
+        what: Is not there, e.g. "folder".
+    """
+    there = Path(path)
+    while not there.parent.is_dir() and there != there.parent:
+        there = there.parent
+    rest = Path(path).relative_to(there)
+    try:
+        beside = [p.name for p in there.parent.iterdir() if not p.name.startswith(".")]
+    except OSError:
+        beside = []
+    near = [there.with_name(name) for name in difflib.get_close_matches(there.name, beside)]
+    whole = [p / rest for p in near if (p / rest).exists()]
+    hint = f" Did you mean {(whole or near)[0]}?" if near else ""
+    return InvalidInputError(f"there is no {what} {path}.{hint}")
 
 
 def _last_number(parent: Path, stem: str) -> int:

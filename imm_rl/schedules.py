@@ -87,6 +87,9 @@ FORMS: Mapping[str, tuple[str, Callable[[str], Schedule]]] = {
 }
 """Name before the colon -> an example, and what makes the schedule of the text after the colon."""
 
+EXAMPLES = ("0.25", "paper", *(example for example, _ in FORMS.values()))
+"""One of each form."""
+
 
 def parse(schedule: str | float | Schedule) -> Schedule:
     """Makes a schedule of its text or of a number (a constant λ); a schedule is returned as it is.
@@ -104,8 +107,8 @@ def parse(schedule: str | float | Schedule) -> Schedule:
         made = Constant(float(given))
     if made is not None:
         return made
-    examples = ", ".join(["0.25", "paper", *(example for example, _ in FORMS.values())])
-    raise invalid("a λ schedule", f"be a number or have one of the forms {examples}", schedule)
+    listed = ", ".join(EXAMPLES)
+    raise invalid("a λ schedule", f"be a number or have one of the forms {listed}", schedule)
 
 
 def _parse_text(text: str) -> Schedule | None:

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from imm_rl.errors import InvalidInputError, invalid, unknown_name
+from imm_rl.files import user_path
 from imm_rl.language import public_corpora, pydoc_corpus
 from imm_rl.language.vocabulary import END, IntArray, Vocabulary, check_sizes
 
@@ -131,7 +132,7 @@ def _flat(lines: Iterable[Line]) -> Iterable[str]:
 
 
 def _existing(spec: str | Path) -> Path:
-    path = Path(spec).expanduser()
+    path = user_path(spec)
     if path.exists():
         return path
     text = str(spec)

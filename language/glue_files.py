@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from imm_rl.errors import InvalidInputError
+from imm_rl.files import user_path
 from imm_rl.language.glue import Example, Task, TaskData
 
 PARTS = {"train": "training", "dev": "development"}
@@ -48,7 +49,7 @@ def read_parts(folder: str | Path, task: Task) -> TaskData:
         InvalidInputError: A file is missing, not UTF-8, empty or cut off, or a line is wrong (the error
             says which file and line, and what was found); or both files have an example.
     """
-    places = {part: _path(Path(folder).expanduser(), task, part) for part in PARTS}
+    places = {part: _path(user_path(folder), task, part) for part in PARTS}
     (train, first), (dev, second) = (_rows(places[part], task) for part in ("train", "dev"))
     held_out = {row.ids for row in dev} - {()}
     note = ""

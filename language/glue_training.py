@@ -106,6 +106,8 @@ def fine_tune(
     with quiet():
         trainer.train(resume_from_checkpoint=None if last is None else str(last))
     seconds = time.perf_counter() - began
+    # With bfloat16, accelerate has put autocast around its forward.
+    network = trainer.accelerator.unwrap_model(network, keep_fp32_wrapper=False)
     predicted = _predictions(network, tokenizer, encoded(tokenizer, data.dev, settings.max_length))
     if keep is not None:
         _keep(network, tokenizer, Path(keep))

@@ -78,7 +78,9 @@ class LMSettings:
         0.5, "factor on the step size where training goes back to its best state"
     )
     clip: float = setting(0.25, "largest norm of the gradient")
-    order: int = setting(2, "n of the n-gram model, whose contexts are n − 1 words")
+    order: int = setting(
+        2, "n of the n-gram model, whose contexts are n − 1 words; none is only measured against it"
+    )
     k: int = setting(10, "drawn methods: histories of a context")
     history: int = setting(8, "drawn methods: words of a history")
     contexts: int = setting(
@@ -249,7 +251,8 @@ def refuse_unused(method: str, given: Mapping[str, Any], model: str = "lstm") ->
     drawn = ("k", "history", "contexts", "every", "between")
     useless: tuple[str, ...] = () if method in DRAWS else drawn
     if method == "none":
-        useless = (*drawn, "order", "start", "start_learning_rate")
+        # It has a use for the order: its induced model is held against an n-gram model at the end.
+        useless = (*drawn, "start", "start_learning_rate")
     if method in DRAWS and "between" in given and str(given.get("every")) == "1":
         raise InvalidInputError(
             "between is of no use where every update draws (every 1). Give up one of them."

@@ -31,7 +31,7 @@ from torch import nn
 from torch.nn.functional import nll_loss
 from torch.nn.utils import clip_grad_norm_
 
-from imm_rl.errors import RunFailedError
+from imm_rl.errors import DivergedError, RunFailedError
 from imm_rl.language.backoff import BackoffModel
 from imm_rl.language.corpus import Corpus
 from imm_rl.language.dropout_stream import DropoutStream
@@ -51,7 +51,7 @@ CHECK_EVERY = 25
 
 MOST_RECOVERIES = 5
 
-FINAL_NOTES = ("the term never set in", "no epoch gave a number")
+FINAL_NOTES = ("the term never set in",)
 """How those notes begin that hold of a training that has come to its end."""
 
 Record: TypeAlias = dict[str, float]
@@ -186,6 +186,7 @@ class LMTrainer:
 
         Raises:
             RunFailedError: The loss was no number more often than `MOST_RECOVERIES`.
+            DivergedError: No epoch's validation perplexity was a number.
         """
         with self.dropout.drawn_from():
             while not self.finished:
@@ -194,6 +195,11 @@ class LMTrainer:
                 go_on = after_update is None or after_update(self, record)
                 if self.processes.any(not go_on):
                     return
+        if self.best.epoch == 0:
+            raise DivergedError(
+                f"the training diverged: after none of its {self.epoch} epochs was the validation "
+                "perplexity a number. Train with a smaller init_range, learning_rate or λ."
+            )
         self.model.load_state_dict(self.best.parameters)
         self.model.eval()
 
@@ -281,8 +287,6 @@ class LMTrainer:
         self._maybe_start(found)
         if self.finished and self.method != "none" and not self.started:
             self.notes.append(f"{FINAL_NOTES[0]}: {self.settings.start} was not reached")
-        if self.finished and self.best.epoch == 0:
-            self.notes.append(f"{FINAL_NOTES[1]}: the model is the untrained one")
         return record
 
     def _back_to_best(self) -> None:

@@ -28,10 +28,10 @@ try:
     from sklearn.utils import check_random_state
     from sklearn.utils.multiclass import check_classification_targets
     from sklearn.utils.validation import _check_sample_weight, validate_data
-except ImportError as error:
+except ImportError:
     raise ImportError(
-        "imm_rl.language.logistic needs scikit-learn 1.6 or newer: pip install 'imm-rl[language]'"
-    ) from error
+        "IMMLogisticRegression needs scikit-learn 1.6 or newer: pip install 'imm-rl[language]'"
+    ) from None
 
 from imm_rl.errors import InvalidInputError, invalid
 from imm_rl.language.feature_columns import feature_columns

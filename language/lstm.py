@@ -33,7 +33,7 @@ class LSTMModel(LanguageModel):
     """
 
     def __init__(self, settings: LMSettings, vocab_size: int, generator: torch.Generator) -> None:
-        super().__init__(settings)
+        super().__init__(settings, vocab_size, generator)
         size = settings.hidden_size
         self.embedding = nn.Embedding(vocab_size, size)
         self.dropout = nn.Dropout(settings.dropout)
@@ -43,6 +43,12 @@ class LSTMModel(LanguageModel):
             self.output.weight = self.embedding.weight
         draw_uniform(self, settings.init_range, generator)
         self.register_load_state_dict_pre_hook(_name_by_layer)  # type: ignore[no-untyped-call]
+
+    @staticmethod
+    def n_parameters(settings: LMSettings, vocab_size: int) -> int:  # noqa: D102
+        size, layers = settings.hidden_size, settings.layers
+        tables = vocab_size * size * (1 if settings.tied else 2) + vocab_size
+        return tables + layers * (8 * size**2 + 8 * size)
 
     def start(self, streams: int) -> State:  # noqa: D102
         weight = self.embedding.weight

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from imm_rl.errors import InvalidInputError, invalid
+from imm_rl.files import user_path
 from imm_rl.language import hub
 from imm_rl.out_of_memory import is_out_of_memory
 
@@ -39,7 +40,7 @@ def model_place(name: str) -> str:
             transformers; or the hub has no such model, or neither answers nor was asked before.
         RunFailedError: A download failed.
     """
-    path = Path(name).expanduser()
+    path = user_path(name)
     if path.is_dir():
         if not (path / "config.json").is_file():
             raise InvalidInputError(

@@ -37,7 +37,7 @@ class TransformerModel(LanguageModel):
     """
 
     def __init__(self, settings: LMSettings, vocab_size: int, generator: torch.Generator) -> None:
-        super().__init__(settings)
+        super().__init__(settings, vocab_size, generator)
         size = settings.hidden_size
         self._heads, self._memory = settings.heads, settings.memory
         self._window = settings.memory + settings.unroll
@@ -54,6 +54,12 @@ class TransformerModel(LanguageModel):
         for block in blocks:
             block.start_small(settings.layers)
         self._compiled = torch.compile(self._read) if settings.compile else None
+
+    @staticmethod
+    def n_parameters(settings: LMSettings, vocab_size: int) -> int:  # noqa: D102
+        size, layers = settings.hidden_size, settings.layers
+        tables = vocab_size * size * (1 if settings.tied else 2) + vocab_size
+        return tables + layers * (12 * size**2 + 9 * size) + 2 * size
 
     def start(self, streams: int) -> State:  # noqa: D102
         weight = self.embedding.weight

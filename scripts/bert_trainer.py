@@ -9,21 +9,28 @@ once with it. Printed is its loss on masked word pieces that it has not seen, in
 from __future__ import annotations
 
 import argparse
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import small_glue
 import torch
-from transformers import DataCollatorForLanguageModeling, Trainer, set_seed
 
-from imm_rl.language import IMMMaskedLMLoss, load_corpus
+from imm_rl.errors import InvalidInputError
+from imm_rl.language import load_corpus
+from imm_rl.language.masked_checkpoint import require
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--updates", type=int, default=60)
     updates = parser.parse_args().updates
+    try:
+        require("transformers", "accelerate")
+    except InvalidInputError as error:
+        print(f"bert_trainer.py: error: {error}", file=sys.stderr)
+        return 2
     corpus = load_corpus()
     words = corpus.vocabulary.words
     texts = [
@@ -35,10 +42,15 @@ def main() -> None:
     for name, imm_lambda in (("without IMM", 0.0), ("with IMM", 0.5)):
         found = masked_loss(train_one(tokenizer, train, imm_lambda, updates), tokenizer, valid)
         print(f"{name}: {found:.3f} nats a masked word piece after {updates} updates")
+    return 0
 
 
 def train_one(tokenizer: Any, train: list[dict[str, Any]], imm_lambda: float, updates: int) -> Any:
     """What a user of Trainer writes: the loss, and its collator."""
+    from transformers import Trainer, set_seed
+
+    from imm_rl.language import IMMMaskedLMLoss
+
     set_seed(0)
     model = small_glue.new_bert(len(tokenizer))
     loss = IMMMaskedLMLoss(tokenizer, train, imm_lambda=imm_lambda, k=5, matched=8)
@@ -58,6 +70,8 @@ def train_one(tokenizer: Any, train: list[dict[str, Any]], imm_lambda: float, up
 @torch.no_grad()
 def masked_loss(model: Any, tokenizer: Any, valid: list[dict[str, Any]]) -> float:
     """The mean over batches of sentences that were held out; the same masks for every model."""
+    from transformers import DataCollatorForLanguageModeling
+
     torch.manual_seed(1)
     model.eval()
     collator = DataCollatorForLanguageModeling(tokenizer)
@@ -66,4 +80,4 @@ def masked_loss(model: Any, tokenizer: Any, valid: list[dict[str, Any]]) -> floa
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

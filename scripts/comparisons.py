@@ -21,6 +21,7 @@ from typing import Any
 from imm_rl.cli import main as imm_rl
 from imm_rl.cli.compare_report import main_rows, markdown_table
 from imm_rl.cli.run_curves import COMPARISON
+from imm_rl.curve_statistics import FEWEST
 from imm_rl.files import write_text
 from imm_rl.runs import file_name
 
@@ -59,12 +60,13 @@ def section(result: dict[str, Any], problem: str, seconds: float) -> list[str]:
 
 
 def _finite(result: dict[str, Any]) -> dict[str, Any]:
-    """JSON has no infinity: a median or an end that is null was one."""
+    """JSON has no infinity: a median that is null was one, and an end too where there are intervals."""
     for arm in result["arms"]:
+        end_of_null = float("inf" if len(arm["seeds"]) >= FEWEST else "nan")
         steps, against = arm["steps_to_threshold"], arm["against_reference"]
         found = [steps] if against is None else [steps, against["steps_ratio"]]
         for part in found:
-            part["ci95"] = [float("inf") if end is None else end for end in part["ci95"]]
+            part["ci95"] = [end_of_null if end is None else end for end in part["ci95"]]
         steps["median"] = float("inf") if steps["median"] is None else steps["median"]
         if against is not None and against["steps_ratio"]["ratio"] is None:
             never = steps["median"] == float("inf")  # the reference too, or it alone

@@ -114,7 +114,7 @@ def parse_arm(text: str) -> dict[str, Any] | None:
     for word in words:
         name, _, value = word.partition("=")
         if name not in IMM_ARGUMENTS:
-            raise unknown_name(f"argument in arm {text!r}", name, IMM_ARGUMENTS)
+            raise unknown_name("argument", name, IMM_ARGUMENTS, f"in arm {text!r}")
         try:
             given[name] = IMM_ARGUMENTS[name](value)
         except ValueError:

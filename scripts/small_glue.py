@@ -27,12 +27,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from imm_rl.errors import ImmRlError
+from imm_rl.errors import ImmRlError, InvalidInputError
 from imm_rl.files import write_text
 from imm_rl.language.corpus import load_corpus
+from imm_rl.language.masked_checkpoint import require
+from imm_rl.runs import make_folder
 
 Sentence = list[str]
 SHORTEST, LONGEST = 8, 16
+RUN = 4
+"""Words that CoLA puts in another order."""
+LEAST = 2
+"""Sentences that a part needs: three of the tasks set one beside another."""
 STOPS = {"<eos>", ".", ";", ":", "?", "!"}
 VOCABULARY = 2000
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
@@ -48,27 +54,52 @@ def main() -> int:
     parser.add_argument("--updates", type=int, default=5000, help="of the BERT's own training")
     args = parser.parse_args()
     try:
+        require("transformers", "accelerate")
         corpus = load_corpus(args.corpus, min_count=1)
         words = corpus.vocabulary.words
         train = cut([words[i] for i in corpus.train])
         dev = cut([words[i] for part in (corpus.valid, corpus.test) for i in part])
-        out = Path(args.out)
+        check(args.corpus, train, dev)
+        out = make_folder(args.out, "tasks and a model")
         make_tasks(out / "glue", train[1::2], dev, args.train, args.dev, args.seed)
         make_bert(out / "bert", train[::2], args.updates, args.seed)
     except ImmRlError as error:
         print(f"small_glue.py: error: {error}", file=sys.stderr)
-        return 1
+        return 2 if isinstance(error, InvalidInputError) else 1
     print(f"{corpus.about()}; fingerprint {corpus.fingerprint()}; wrote {out}/glue and {out}/bert")
     return 0
 
 
 def cut(words: Sequence[str]) -> list[Sentence]:
-    """What stands between stops and is neither short nor long, each once."""
+    """What stands between stops and is neither short nor long nor one word again and again, each once."""
     found = [
         tuple(run) for is_end, run in itertools.groupby(words, lambda w: w in STOPS) if not is_end
     ]
-    fitting = (run for run in found if SHORTEST <= len(run) <= LONGEST)
+    fitting = (run for run in found if SHORTEST <= len(run) <= LONGEST and has_another_order(run))
     return [list(run) for run in dict.fromkeys(fitting)]
+
+
+def has_another_order(words: Sequence[str]) -> bool:
+    """Whether a run that CoLA may take can be put in another order; not that of `<unk>` alone."""
+    return any(len(set(words[at : at + RUN])) > 1 for at in range(len(words) - RUN))
+
+
+def check(corpus: str, train: list[Sentence], dev: list[Sentence]) -> None:
+    """Refuses a text of too few sentences, before anything is written.
+
+    Raises:
+        InvalidInputError: A part has fewer than it needs; the training part is halved.
+    """
+    for name, found, least in (
+        ("training part", len(train), 2 * LEAST),
+        ("validation and test part", len(dev), LEAST),
+    ):
+        if found < least:
+            raise InvalidInputError(
+                f"the {name} of {corpus} must have {least} different sentences of {SHORTEST} to {LONGEST} "
+                f"words or more, with stops ({' '.join(sorted(STOPS - {'<eos>'}))}) as words of their own; "
+                f"it has {found}. Take a longer text."
+            )
 
 
 def make_tasks(
@@ -95,11 +126,11 @@ def cola(rng: random.Random, sentences: list[Sentence], i: int) -> str:
     words = list(rng.choice(sentences))
     good = i % 2
     while not good:
-        at = rng.randrange(len(words) - 4)
-        run = words[at : at + 4]
+        at = rng.randrange(len(words) - RUN)
+        run = words[at : at + RUN]
         rng.shuffle(run)
-        if run != words[at : at + 4]:
-            words[at : at + 4] = run
+        if run != words[at : at + RUN]:
+            words[at : at + RUN] = run
             break
     return f"small\t{good}\t{'' if good else '*'}\t{' '.join(words)}"
 

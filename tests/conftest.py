@@ -44,12 +44,18 @@ SENTENCES = (
 
 
 @pytest.fixture(scope="session")
-def small_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def glue_maker() -> ModuleType:
+    """scripts/small_glue.py."""
+    return module_at(Path(__file__).resolve().parents[1] / "scripts" / "small_glue.py")
+
+
+@pytest.fixture(scope="session")
+def small_bert(tmp_path_factory: pytest.TempPathFactory, glue_maker: ModuleType) -> Path:
     """A folder of transformers: a BERT of 16 units with weights drawn from a seed, and a tokenizer."""
     from transformers import set_seed
     from transformers.utils import logging
 
-    made = module_at(Path(__file__).resolve().parents[1] / "scripts" / "small_glue.py")
+    made = glue_maker
     tokenizer = made.word_pieces(SENTENCES, most=60)
     set_seed(0)
     model = made.new_bert(len(tokenizer), units=16, layers=1, heads=2)

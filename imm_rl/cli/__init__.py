@@ -1,6 +1,7 @@
 """The command `imm-rl`: picks the sub-command, and turns errors into one line and an exit code.
 
-Exit codes: 0; 2 bad input; 1 a run that failed; 130 after Ctrl-C. Each sub-command is a module with
+Exit codes: 0; 2 bad input; 1 a run that failed; 130 after Ctrl-C. A closed pipe changes none of them: what
+nobody reads is thrown away. Each sub-command is a module with
 `add_arguments(parser)` and `run(args) -> int`, imported when it is asked for; what such a module needs
 beyond the standard library it imports within `run`, so that every `--help` answers at once.
 
@@ -9,12 +10,15 @@ Of several processes that `torchrun` started (`imm_rl.launch`) the first that fa
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import importlib
 import os
 import sys
 from collections.abc import Sequence
 
 from imm_rl import launch
+from imm_rl.cli.streams import check_stdout, going_on_unread
 from imm_rl.errors import ImmRlError, InvalidInputError, unknown_name
 from imm_rl.out_of_memory import is_out_of_memory, message
 
@@ -45,6 +49,9 @@ ABOUT = {
 TOGETHER = ("lm train",)
 """Commands that several processes carry out together."""
 
+SHOWS = ("watch",)
+"""Commands that end where nobody looks on; the others go on to their end."""
+
 INTERRUPTED = 130
 
 
@@ -65,19 +72,28 @@ def _carried_out(arguments: list[str]) -> int:
     command = _command(arguments)
     name = f"imm-rl {command}".strip()
     _make_streams_safe()
+    with going_on_unread() if command not in SHOWS else contextlib.nullcontext():
+        return _exit_code(command, arguments, name)
+
+
+def _exit_code(command: str, arguments: list[str], name: str) -> int:
     try:
-        return _run(command, arguments)
+        code = _run(command, arguments)
+        check_stdout()
+        return code
     except SystemExit as done:  # argparse after --help or --version
         return int(done.code or 0)
     except KeyboardInterrupt:
         return _complain(name, "interrupted", INTERRUPTED)
-    except BrokenPipeError:  # `imm-rl envs | head -1`
+    except BrokenPipeError:  # `imm-rl watch | head -1`
         # Python flushes stdout once more at its end; give it something that takes it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        return 0
     except InvalidInputError as error:
         return _complain(name, str(error), 2)
     except (ImmRlError, OSError) as error:
+        if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:  # as the user gave it
+            return _complain(name, f"{error.strerror}: {error.filename}", 2)
         return _complain(name, _told(error, arguments), 1)
     except Exception as error:
         if is_out_of_memory(error):

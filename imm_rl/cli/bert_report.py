@@ -22,6 +22,10 @@ TITLES = {"cola": "CoLA", "mrpc": "MRPC", "qnli": "QNLI", "rte": "RTE"}
 STYLES = {"plain": ("#000000", "o"), "mlm": ("#D55E00", "s"), "imm": ("#0072B2", "^")}
 
 
+POSSIBLE = {"accuracy": (0.0, 100.0), "f1": (0.0, 100.0), "matthews": (-100.0, 100.0)}
+"""Scores that a metric can have, · 100."""
+
+
 class Row(NamedTuple):
     """One training."""
 
@@ -93,24 +97,30 @@ def note(rows: Sequence[Row], about: str, settings: GlueSettings) -> str:
 
 
 def picture(path: Path, rows: Sequence[Row]) -> None:
-    """Every restart as a mark, the mean of each column as a line, one panel a task."""
+    """Every restart as a mark, the mean of each column as a line, one panel a task.
+
+    Axes hold scores that can be: intervals of few restarts reach beyond these, and are cut there.
+    """
     from matplotlib.figure import Figure  # late, and without pyplot: no display is needed
 
     tasks = list(dict.fromkeys(row.task for row in rows))
     figure = Figure(figsize=(1.5 + 2.2 * len(tasks), 3.6), layout="constrained")
     panels = figure.subplots(1, len(tasks), squeeze=False)[0]
     for axes, task in zip(panels, tasks, strict=True):
+        least, most = POSSIBLE[TASKS[task].metric]
         for at, method in enumerate(METHODS):
             values = _values(rows, task, method)
             colour, mark = STYLES[method]
-            axes.plot([at] * len(values), values, mark, color=colour, alpha=0.6)
+            axes.plot([at] * len(values), values, mark, color=colour, alpha=0.6, clip_on=False)
             mean, low, high = mean_ci95(values)
             axes.plot([at - 0.25, at + 0.25], [mean, mean], "-", color=colour)
             if len(values) > 1:
-                axes.plot([at + 0.3, at + 0.3], [low, high], "-", color=colour, lw=1)
+                ends = np.clip([low, high], least, most)
+                axes.plot([at + 0.3, at + 0.3], ends, "-", color=colour, lw=1)
         axes.set_title(f"{TITLES[task]}, {METRICS[TASKS[task].metric]} · 100", fontsize=9)
         axes.set_xticks(range(len(METHODS)), list(METHODS.values()), fontsize=7)
         axes.set_xlim(-0.6, len(METHODS) - 0.4)
+        axes.set_ylim(*np.clip(axes.get_ylim(), least, most))
         axes.grid(alpha=0.3)
     write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=160))
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from imm_rl.cli.options import add_config, add_json, add_quiet
 from imm_rl.errors import InvalidInputError
+from imm_rl.files import user_path
 
 if TYPE_CHECKING:
     from imm_rl.cli.compare_plan import ComparisonPlan
@@ -219,18 +220,27 @@ def _of_runs(args: argparse.Namespace, console: Console, command: str) -> int:
     from imm_rl.errors import unknown_name
     from imm_rl.runs import RunFolder
 
-    runs = []
+    runs, language = [], []
     for path in args.runs:
         for run in (run for run in read(path) if run.config):
             diverged = Divergence.read(run.path.name, run.path)
             if run.is_language_model:
-                console.note(f"left out: {run.path}: {run.why_empty}")
+                language.append(run)
             elif diverged is not None and run.path != Path(path):
                 console.note(f"left out: {run.path}, which {diverged.told}")
             else:
                 runs.append(run)
+    if language and len(runs) < 2:
+        listed = shlex.join(str(run.path) for run in language)
+        raise InvalidInputError(
+            f"imm-rl compare is for runs of agents, and these are of language models. Try: imm-rl lm "
+            f"evaluate {listed}"
+        )
+    for run in language:
+        console.note(f"left out: {run.path}: {run.why_empty}")
     if len(runs) < 2:
-        raise InvalidInputError(f"a comparison takes at least two runs, and {len(runs)} is named.")
+        named = {0: "none is", 1: "one is"}[len(runs)]
+        raise InvalidInputError(f"a comparison takes at least two runs, and {named} named.")
     if len({run.path.resolve() for run in runs}) < len(runs):
         raise InvalidInputError("a run is named twice.")
     names = labels(runs)
@@ -242,7 +252,7 @@ def _of_runs(args: argparse.Namespace, console: Console, command: str) -> int:
     compared(arms, reference, threshold)  # refuses what cannot be compared before a folder is made
     files = {"command.txt": f"{command}\n", "versions.json": versions()}
     env = short(arms[0].summary["env"])
-    logdir = "runs" if args.logdir is None else values.text("logdir", args.logdir)
+    logdir = user_path("runs" if args.logdir is None else values.text("logdir", args.logdir))
     folder = RunFolder.create(logdir, env, "compared-runs", files).path
     _finish(arms, reference, threshold, folder, command, console)
     return 0

@@ -212,7 +212,7 @@ def read_plan(path: str | Path) -> ComparisonPlan:
     known = ("methods", "reference", "threshold", "fast", "options")
     for key in given:
         if key not in known:
-            raise unknown_name(f"key in {folder / PLAN}", key, known)
+            raise unknown_name("key", key, known, f"in {folder / PLAN}")
     options = given.get("options")
     if not isinstance(options, dict) or not isinstance(given.get("methods"), str):
         raise InvalidInputError(f"{folder / PLAN} must have the entries methods and options.")

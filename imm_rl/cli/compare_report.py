@@ -9,7 +9,7 @@ from typing import Any
 
 from imm_rl.cli.compare_statistics import EVALUATIONS, Trained
 from imm_rl.cli.console import interval, markdown_row, number, ranges, table
-from imm_rl.cli.curve_picture import Line, figure, save
+from imm_rl.cli.curve_picture import Line, figure, looks, save
 from imm_rl.cli.divergence import Divergence
 from imm_rl.cli.run_curves import COMPARISON
 from imm_rl.cli.train_plan import short
@@ -24,7 +24,8 @@ REPORT, RESULT, TABLE, CURVES, PICTURE = (
 
 HOW = """\
 How to read it. A number is over seeds, one value a seed; in brackets a 95 % interval (bootstrap \
-over seeds with expanded percentiles; of means of fewer than 20 seeds Student's t). Steps: the first \
+over seeds with expanded percentiles; of means of fewer than 20 seeds Student's t, the picture's bands \
+too; of P(better) Wilson's). Medians of fewer than 5 seeds have none. Steps: the first \
 evaluation at or above the threshold; a seed that never gets there is censored at the end of its \
 training, the median is that of Kaplan and Meier, and > says that not more than half of the seeds \
 got there. Shown: steps of the restricted policy that bc imitates first, which are not counted. \
@@ -49,7 +50,10 @@ def write(folder: Path, result: Mapping[str, Any], arms: Sequence[Trained], comm
         arms: What it was computed from.
         command: What makes it again.
     """
-    lines = [Line(arm.label, arm.env_steps, *bands(arm.returns)) for arm in arms]
+    lines = [
+        Line(arm.label, arm.env_steps, *bands(arm.returns), look)
+        for arm, look in zip(arms, looks([a.summary.get("method") for a in arms]), strict=True)
+    ]
     levels = [(f"threshold\n({result['threshold']['text']})", result["threshold"]["return"])]
     if result["optimum"] is not None:
         levels.append(("optimum", result["optimum"]))
@@ -215,6 +219,14 @@ def main_rows(result: Mapping[str, Any]) -> list[list[str]]:
             "P(better)",
         ]
     ]
+    reached = next(
+        (
+            a["steps_to_threshold"]["reached"]
+            for a in result["arms"]
+            if a["label"] == result["reference"]
+        ),
+        0,
+    )
     for arm in result["arms"]:
         steps, against = arm["steps_to_threshold"], arm["against_reference"]
         row = [
@@ -236,12 +248,12 @@ def main_rows(result: Mapping[str, Any]) -> list[list[str]]:
         rows.append(
             [
                 *row,
-                _ratio(ratio),
+                _ratio(ratio, reached),
                 *middle,
                 f"{_signed(ends['mean'])} {interval(ends['ci95'])}".rstrip(),
                 _p(ends["p_value"]),
                 *([_p(ends["p_holm"])] if several else []),
-                f"{better['p']:.2f} [{better['ci95'][0]:.2f}, {better['ci95'][1]:.2f}]",
+                _share(better["p"], better["ci95"]),
             ]
         )
     rows += [[arm["label"], told(arm), *[""] * (len(rows[0]) - 2)] for arm in result["diverged"]]
@@ -280,10 +292,11 @@ def _with_interval(value: float, ends: Sequence[float], shown: Any, most: int) -
     return f"{text} [{shown(ends[0], most)}, {shown(ends[1], most)}]"
 
 
-def _ratio(found: Mapping[str, Any]) -> str:
+def _ratio(found: Mapping[str, Any], reached: int) -> str:
+    """How many times as fast; reached: seeds of the reference that got there."""
     value, (low, high) = found["ratio"], found["ci95"]
-    if math.isnan(value):
-        return "-"
+    if math.isnan(value) or (math.isinf(value) and math.isnan(low) and reached):
+        return "-"  # too few seeds say how far off the reference is
     if math.isinf(value):
         return f"> {low:.1f}" if math.isfinite(low) and low > 0.0 else "reference never"
     if value == 0.0:
@@ -291,6 +304,13 @@ def _ratio(found: Mapping[str, Any]) -> str:
     if math.isnan(low):
         return f"{value:.1f}"
     return f"{value:.1f} [{low:.1f}, {'∞' if math.isinf(high) else f'{high:.1f}'}]"
+
+
+def _share(value: float, ends: Sequence[float | None]) -> str:
+    low, high = ends
+    if low is None or high is None or math.isnan(low):  # of a single seed; None: read from JSON
+        return f"{value:.2f}"
+    return f"{value:.2f} [{low:.2f}, {high:.2f}]"
 
 
 def _p(value: float) -> str:

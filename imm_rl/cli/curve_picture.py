@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from imm_rl.agents.methods import METHODS
 from imm_rl.cli.level_labels import GREY, add_level_labels
 from imm_rl.errors import InvalidInputError
 from imm_rl.files import write_atomically
@@ -31,6 +32,9 @@ SUFFIXES = (".png", ".pdf", ".svg")
 MARKS = 10
 """Markers of a line, about."""
 
+ROOM, MARGIN = 0.3, 0.08
+"""Of the vertical axis: for bands that reach beyond curves and levels, and around what is drawn."""
+
 WIDTH, HEIGHT, DPI = 6.4, 3.8, 200
 """Inches of a picture that fills a page's width of text, and dots an inch of a PNG."""
 
@@ -45,6 +49,7 @@ class Line:
         centre: (P,).
         low: (P,) of the band; NaN for none.
         high: (P,).
+        look: Which colour, dash and marker; None: by its place among the lines.
     """
 
     label: str
@@ -52,6 +57,21 @@ class Line:
     centre: FloatArray
     low: FloatArray
     high: FloatArray
+    look: int | None = None
+
+
+def looks(methods: Sequence[str | None]) -> list[int]:
+    """Which look each run's line has: its method's, where methods are known and distinct, else its place.
+
+    So a method has one colour in all pictures that can give it one, also where others are left out.
+
+    Args:
+        methods: Of each run, None where it does not say.
+    """
+    known = list(METHODS)
+    if len(set(methods)) == len(methods) and set(methods) <= set(known):
+        return [known.index(method) for method in methods if method is not None]
+    return list(range(len(methods)))
 
 
 def figure(
@@ -79,14 +99,15 @@ def figure(
     drawn = Figure(figsize=(WIDTH, HEIGHT + legend), layout="constrained")
     axes = drawn.subplots()
     for i, line in enumerate(lines):
-        colour = COLOURS[i % len(COLOURS)]
+        look = i if line.look is None else line.look
+        colour = COLOURS[look % len(COLOURS)]
         axes.plot(
             line.steps,
             line.centre,
             color=colour,
-            linestyle=DASHES[(i + i // len(COLOURS)) % len(DASHES)],
+            linestyle=DASHES[(look + look // len(COLOURS)) % len(DASHES)],
             linewidth=1.7,
-            marker=MARKERS[i % len(MARKERS)],
+            marker=MARKERS[look % len(MARKERS)],
             markersize=4,
             # Shifted a little from line to line, so that markers of lines that meet are seen.
             markevery=(
@@ -107,7 +128,7 @@ def figure(
     for _, value in levels:
         axes.axhline(value, color=GREY, linewidth=0.9, linestyle=(0, (6, 3)), zorder=1)
     axes.set_xlim(0.0, last * 1.01)
-    axes.margins(y=0.08)
+    axes.set_ylim(limits(lines, [value for _, value in levels]))
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     axes.tick_params(labelsize=9)
     axes.set_xlabel("environment steps of a seed", fontsize=10)
@@ -123,6 +144,31 @@ def figure(
         )
     add_level_labels(drawn, axes, levels)
     return drawn
+
+
+def limits(lines: Sequence[Line], levels: Sequence[float]) -> tuple[float, float]:
+    """Of the vertical axis: curves and levels whole, and bands as far as that leaves the curves readable.
+
+    Of two or three seeds a band may be a hundred times as wide as all that the curves do. Beyond curves
+    and levels it gets `ROOM` of their range on each side, and leaves the axes there. Where everything is
+    level there is no range, and the bands are whole.
+
+    Args:
+        lines: At least one, or a level.
+        levels: Heights of horizontal lines, finite.
+    """
+    found = np.concatenate([np.asarray(levels, dtype=np.float64), *(line.centre for line in lines)])
+    found = found[np.isfinite(found)]
+    ends = np.concatenate([found, *(end for line in lines for end in (line.low, line.high))])
+    ends = ends[np.isfinite(ends)]
+    if not ends.size:
+        return 0.0, 1.0
+    low, high = float(ends.min()), float(ends.max())
+    if found.size and np.ptp(found) > 0.0:
+        room = ROOM * float(np.ptp(found))
+        low, high = max(low, float(found.min()) - room), min(high, float(found.max()) + room)
+    margin = MARGIN * (high - low) or 0.05 * abs(high) or 1.0
+    return low - margin, high + margin
 
 
 def _columns(labels: Sequence[str]) -> int:

@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         metavar="RUN|POLICY",
         help="a run folder, a model.zip, another zip of stable-baselines3, or a restricted policy's "
-        ".npz, .policy, .policyx or .alpha (default: the latest run)",
+        ".npz, .policy, .policyx or .alpha (default: the latest finished run)",
     )
     add_env(parser, " (default: the one it was trained on)")
     parser.add_argument(
@@ -51,22 +51,13 @@ def run(args: argparse.Namespace) -> int:
     """Evaluates and prints."""
     from imm_rl.cli import values
     from imm_rl.cli.console import Console
+    from imm_rl.cli.newest import policy_path
     from imm_rl.cli.restricted import is_file
-    from imm_rl.runs import RunFolder
 
     console = Console(json_only=args.json)
     episodes = values.count("--episodes", args.episodes)
-    seed = values.whole("--seed", args.seed)
-    if args.policy is not None and args.logdir is not None:
-        raise InvalidInputError(
-            f"--logdir is for finding the latest run, and {args.policy} is named. Give up one."
-        )
-    path = args.policy or str(RunFolder.latest(args.logdir or "runs").path)
-    if not Path(path).exists():
-        raise InvalidInputError(f"there is no run or policy {path}.")
-    found = RunFolder.around(path)
-    if found is not None:
-        found.refuse_language_model("imm-rl lm evaluate")
+    seed = values.seed("--seed", args.seed)
+    path = policy_path(args.policy, args.logdir, "imm-rl evaluate", "imm-rl lm evaluate")
     evaluate = _restricted if is_file(path) else _trained
     result = evaluate(path, args.env, episodes, seed)
     console.result(result, _report(result))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from imm_rl.cli.console import interval, markdown_row, number
+from imm_rl.errors import InvalidInputError
 from imm_rl.files import write_atomically
 from imm_rl.statistics import finite_mean_ci95
 
@@ -65,6 +66,21 @@ class Row(NamedTuple):
         """A measure of its summary; NaN where it has none."""
         found = self.summary[name]["mean"]
         return math.nan if found is None else float(found)
+
+
+def refuse_other_orders(rows: Sequence[Row], order: int) -> None:
+    """Refuses rows whose induced models are of another order than the table's: they are not comparable.
+
+    Raises:
+        InvalidInputError: One is.
+    """
+    for row in rows:
+        found = row.summary.get("ngram_order")
+        if found != order:
+            raise InvalidInputError(
+                f"the training {row.method}, seed {row.seed}, was measured with order {found}, and the "
+                f"table is of order {order}. Give --out another folder."
+            )
 
 
 def to_text(rows: Sequence[Row]) -> str:

@@ -78,17 +78,19 @@ def _side_by_side(
 
     from pebble import ProcessExpired, ProcessPool
 
-    from imm_rl.cli.interrupt import stop_on_interrupt
+    from imm_rl.cli.interrupt import held_back, stop_on_interrupt
 
+    jobs = min(jobs, len(left))
     context = get_context("spawn")
     stop = context.Event()
     threads = max(1, (os.cpu_count() or 1) // jobs)
     pool = ProcessPool(jobs, initializer=_start_worker, initargs=(stop,), context=context)
-    try:
-        with stop_on_interrupt() as asked:
-            given = [(one, config, path, command, threads, quiet) for config, path in left]
+    given = [(one, config, path, command, threads, quiet) for config, path in left]
+    with stop_on_interrupt() as asked:
+        try:
             try:
-                futures = [pool.schedule(_unless_stopped, args=args) for args in given]
+                with held_back():  # the first one begins the workers
+                    futures = [pool.schedule(_unless_stopped, args=args) for args in given]
             except RuntimeError:  # it takes no more
                 raise BrokenProcessPool from None
             others: set[Future[bool]] = set(futures)
@@ -99,23 +101,28 @@ def _side_by_side(
                 if others and not pool.active:  # a pool without any worker left gives some no end
                     raise BrokenProcessPool
             return all([future.result() for future in futures])
-    except (ProcessExpired, BrokenProcessPool):
-        raise RunFailedError(
-            "a training's process was killed, perhaps for want of memory: fewer --jobs need less. Go on "
-            f"with: {command}"
-        ) from None
-    finally:
-        pool.stop()  # type: ignore[no-untyped-call]  # pebble's own annotation is missing
-        pool.join()
+        except (ProcessExpired, BrokenProcessPool):
+            if asked.is_set():  # whoever pressed it may have ended them too
+                return False
+            raise RunFailedError(
+                "a training's process was killed, perhaps for want of memory: fewer --jobs need less. "
+                f"Go on with: {command}"
+            ) from None
+        finally:
+            pool.stop()  # type: ignore[no-untyped-call]  # pebble's own annotation is missing
+            pool.join()
 
 
 def _start_worker(stop: Any) -> None:
-    """Leaves Ctrl-C to the parent, and ends where the parent was killed.
+    """Ends where the parent was killed, and ignores Ctrl-C, which the parent hears.
 
     A worker without a parent would train on beside the command's repetition.
     """
     from multiprocessing import parent_process
 
+    from imm_rl.cli.streams import go_on_unread
+
+    go_on_unread()
     _in_worker["stop"] = stop
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = parent_process()
@@ -152,4 +159,8 @@ def _trained(config: LMConfig, path: Path, command: str, threads: int, quiet: bo
         torch.set_num_threads(threads)
     folder = RunFolder.ensure(path, run_files(config, run_corpus(config), command))
     Console(quiet=quiet).note(f"{config.method}, seed {config.seeds[0]}: {path}")
-    return trained(config, folder, Console(quiet=True), stopped) is not None
+    try:
+        return trained(config, folder, Console(quiet=True), stopped) is not None
+    except RunFailedError as error:
+        told = f"{config.method}, seed {config.seeds[0]}: {error} Its files are in {path}"
+        raise RunFailedError(told) from error

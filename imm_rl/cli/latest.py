@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from imm_rl.cli.compare_plan import PLAN
+from imm_rl.cli.newest import pass_over
 from imm_rl.cli.run_curves import COMPARISON
 from imm_rl.cli.sweep_plan import SWEEP
 from imm_rl.errors import InvalidInputError
@@ -28,11 +30,12 @@ class Latest:
     told: str
 
 
-def latest(logdir: str | Path) -> Latest:
-    """The run, comparison or sweep that was started last.
+def latest(logdir: str | Path, usable: Callable[[Path], bool]) -> Latest:
+    """The run, comparison or sweep that was started last of those that are of use; else the last of all.
 
     Args:
         logdir: They lie two levels below it.
+        usable: Whether a folder is.
 
     Raises:
         InvalidInputError: There is none.
@@ -52,9 +55,13 @@ def latest(logdir: str | Path) -> Latest:
                 else f"Language models are there: tensorboard --logdir {logdir}/lm"
             )
         )
-    path = max(found, key=lambda p: ((p / found[p]).stat().st_mtime_ns, str(p)))
+    ordered = sorted(found, key=lambda p: ((p / found[p]).stat().st_mtime_ns, str(p)), reverse=True)
+    path = next(filter(usable, ordered), ordered[0])
+    if path != ordered[0]:
+        pass_over(ordered[0], "without anything to draw")
     counts: dict[str, int] = {}
     for name in found.values():
         counts[KINDS[name]] = counts.get(KINDS[name], 0) + 1
     listed = ", ".join(f"{n} {kind}{'s' * (n > 1)}" for kind, n in counts.items())
-    return Latest(path, f"the latest below {logdir} ({listed}): the {KINDS[found[path]]} {path}")
+    which = "latest" if path == ordered[0] else "latest with something to draw"
+    return Latest(path, f"the {which} below {logdir} ({listed}): the {KINDS[found[path]]} {path}")

@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from imm_rl.cli import values
 from imm_rl.cli.setting_options import add_fields
 from imm_rl.errors import InvalidInputError, unknown_name
+from imm_rl.files import user_path
 from imm_rl.language.lm_presets import PRESETS, default_lambda, preset_values, told_lambdas
 from imm_rl.language.lm_settings import (
     DRAWS,
@@ -26,6 +25,7 @@ from imm_rl.language.lm_settings import (
     checked_method,
     refuse_unused,
 )
+from imm_rl.settings_checks import LARGEST
 
 DEFAULTS: dict[str, Any] = {
     "corpus": "pydoc",
@@ -66,6 +66,7 @@ class LMConfig:
     Attributes:
         corpus: A name or an absolute path.
         seeds_drawn: Whether nobody gave the seed.
+        warmup_given: Whether somebody gave the warm-up; that of a preset gives way to a short text.
     """
 
     corpus: str
@@ -79,6 +80,7 @@ class LMConfig:
     preset: str
     settings: LMSettings
     seeds_drawn: bool = False
+    warmup_given: bool = dataclasses.field(default=True, compare=False)
 
     def as_dict(self) -> dict[str, Any]:
         """Keys and plain values, as the file has them; settings that do not count are left out."""
@@ -173,12 +175,13 @@ def resolve(
     """
     for key in file:
         if key not in keys():
-            raise unknown_name(f"key in {source}", key, keys())
+            raise unknown_name("key", key, keys(), f"in {source}")
     given = {**file, **(FAST if fast else {}), **flags}
     texts = {
         key: values.text(key, given.get(key, DEFAULTS[key]))
         for key in ("corpus", "method", "device", "logdir", "preset")
     }
+    texts["logdir"] = str(user_path(texts["logdir"]))
     method = checked_method(texts["method"])
     preset = preset_values(texts["preset"], given.get("model"), given.get("optimizer"))
     chosen = {**preset, **{key: value for key, value in given.items() if key in SETTINGS}}
@@ -204,6 +207,7 @@ def resolve(
         preset=texts["preset"],
         settings=settings,
         seeds_drawn=drawn,
+        warmup_given="warmup" in given,
         **sizes,
     )
 
@@ -231,7 +235,7 @@ def resolve_again(made: dict[str, Any], source: str) -> LMConfig:
 def _settings(method: str, chosen: dict[str, Any]) -> LMSettings:
     """The settings; a history is as long as it must be where nobody draws one."""
     if method not in DRAWS:
-        longest = values.settings({**chosen, "history": sys.maxsize}, LMSettings)
+        longest = values.settings({**chosen, "history": LARGEST}, LMSettings)
         chosen = {**chosen, "history": max(LMSettings.history, longest.order - 1)}
     return values.settings(chosen, LMSettings)
 
@@ -263,5 +267,5 @@ def _absolute(corpus: str) -> str:
 
     if corpus == EMBEDDED or corpus in names():
         return corpus
-    path = Path(corpus).expanduser()
+    path = user_path(corpus)
     return str(path.absolute()) if path.exists() or "/" in corpus else corpus

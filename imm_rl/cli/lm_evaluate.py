@@ -103,6 +103,8 @@ def _by_configuration(files: Sequence[Path]) -> list[list[Path]]:
         seed, method = about["seed"], about["method"]
         # A model that is older than a setting had its default.
         settings = counting(method, dataclasses.asdict(LMSettings(**about["settings"])))
+        if method == "none":  # measured against it after the training, which it does not change
+            del settings["order"]
         apart = (
             "seed",
             "valid_perplexity",

@@ -22,12 +22,16 @@ from imm_rl.cli.train_plan import versions
 from imm_rl.errors import InvalidInputError
 from imm_rl.formats import to_json
 from imm_rl.language.corpus import Corpus, load_corpus
-from imm_rl.runs import RunFolder
+from imm_rl.language.lm_settings import DRAWS
+from imm_rl.runs import RunFolder, file_stem
 
 VOCABULARY, RESTRICTED = "vocabulary.txt", "restricted.arpa.gz"
 VERSIONS = "versions.json"
 MUCH_UNKNOWN = 0.2
 """Share of unknown words in the validation text that is worth a remark."""
+
+SHARE_OF_WARMUP = 10
+"""A warm-up that has to give way becomes one such part of the training."""
 
 
 def plan(config: LMConfig, corpus: Corpus) -> str:
@@ -75,8 +79,9 @@ def new_folder(config: LMConfig, corpus: Corpus, command: str) -> RunFolder:
         InvalidInputError: It cannot be written.
     """
     files = run_files(config, corpus, command)
+    text = file_stem(config.corpus) if Path(config.corpus).is_file() else corpus.name
     name = f"{config.settings.model}-{config.method}"
-    return RunFolder.create(Path(config.logdir) / GROUP, corpus.name, name, files)
+    return RunFolder.create(Path(config.logdir) / GROUP, text, name, files)
 
 
 def run_corpus(config: LMConfig) -> Corpus:
@@ -85,11 +90,15 @@ def run_corpus(config: LMConfig) -> Corpus:
 
 
 def check_corpus(config: LMConfig, corpus: Corpus) -> None:
-    """Refuses texts that are too short for the settings, before anything is written.
+    """Refuses texts that are too short for the settings, and a model that this machine has no room for.
+
+    Before anything is written.
 
     Raises:
-        InvalidInputError: One of them is.
+        InvalidInputError: One of them is, or it has none.
     """
+    from imm_rl.language.language_model import refuse_too_large  # late: it needs PyTorch
+
     settings = config.settings
     least = settings.batch_size + 1
     if len(corpus.train) < least:
@@ -108,12 +117,47 @@ def check_corpus(config: LMConfig, corpus: Corpus) -> None:
                 f"the {name} text has {len(text)} words, and order {settings.order} needs at least as "
                 "many. Take a longer text or a smaller order."
             )
+    if config.method in DRAWS and settings.history > len(corpus.train):
+        raise InvalidInputError(
+            f"history must be at most the words of the training text, {len(corpus.train):,}; received "
+            f"{settings.history}."
+        )
+    settings.check_length(_pieces(config, corpus))
+    refuse_too_large(settings, len(corpus.vocabulary))
+
+
+def with_fitting_warmup(config: LMConfig, corpus: Corpus) -> tuple[LMConfig, str]:
+    """The configuration with a warm-up that the training has room for, and a line on what was changed.
+
+    A preset's warm-up is for a text as long as the preset has in mind; of a training that would end in it,
+    it becomes a tenth. One that somebody gave is left for `check_corpus` to refuse.
+
+    Args:
+        config: As it was asked for.
+        corpus: Its text.
+    """
+    settings = config.settings
+    if config.warmup_given or len(corpus.train) <= settings.batch_size:
+        return config, ""
+    updates = settings.epochs * _pieces(config, corpus)
+    if settings.warmup < updates:
+        return config, ""
+    shorter = dataclasses.replace(settings, warmup=updates // SHARE_OF_WARMUP)
+    told = (
+        f"warm-up: {shorter.warmup} updates, a tenth of the training's {updates:,}; the "
+        f"{settings.warmup:,} of preset {config.preset} are for a longer text"
+    )
+    return dataclasses.replace(config, settings=shorter), told
+
+
+def _pieces(config: LMConfig, corpus: Corpus) -> int:
+    """Updates of an epoch."""
     import torch  # late: it is slow to import
 
     from imm_rl.language.text_streams import Streams
 
     train = torch.from_numpy(corpus.train)
-    settings.check_length(len(Streams(train, settings.batch_size, settings.unroll)))
+    return len(Streams(train, config.settings.batch_size, config.settings.unroll))
 
 
 def corpus_of_run(path: Path) -> Corpus | None:

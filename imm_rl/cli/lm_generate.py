@@ -37,19 +37,27 @@ def run(args: argparse.Namespace) -> int:
     words = values.count("--words", args.words)
     top_k = values.whole("--top-k", args.top_k)
     temperature = values.positive("--temperature", args.temperature)
-    seed = None if args.seed is None else values.whole("--seed", args.seed)
+    seed = None if args.seed is None else values.seed("--seed", args.seed)
 
+    import shlex
     import sys
 
     import torch
 
-    from imm_rl.cli.lm_models import model_files
+    from imm_rl.cli.lm_models import model_files, seed_text
     from imm_rl.language.generation import generate, sentences
     from imm_rl.language.lm_checkpoint import load_model
     from imm_rl.language.tokens import words as split
     from imm_rl.language.vocabulary import END
 
-    found = load_model(model_files(args.model, args.logdir)[0])
+    files = model_files(args.model, args.logdir)
+    found = load_model(files[0])
+    if len(files) > 1:
+        print(
+            f"model: {seed_text(found, files[0])}, the first of {len(files)} seeds; another one: "
+            f"imm-rl lm generate {shlex.quote(str(files[1].parent))}",
+            file=sys.stderr,
+        )
     if seed is None:
         seed = values.drawn_seed()
         print(f"seed {seed}", file=sys.stderr)

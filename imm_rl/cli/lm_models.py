@@ -6,8 +6,9 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from imm_rl.cli.newest import newest_finished
 from imm_rl.errors import InvalidInputError
-from imm_rl.runs import RunFolder
+from imm_rl.runs import nothing_at
 
 if TYPE_CHECKING:
     from imm_rl.language.lm_checkpoint import TrainedModel
@@ -48,7 +49,8 @@ def model_files(what: str | None, logdir: str | None) -> list[Path]:
         InvalidInputError: There is none, or a folder is given to look for what is named.
     """
     if what is None:
-        folder = RunFolder.latest(Path(logdir or "runs") / GROUP, finished=True).path
+        where = Path(logdir or "runs") / GROUP
+        folder = newest_finished(where, "imm-rl lm train --resume").path
     else:
         if logdir is not None:
             raise InvalidInputError(
@@ -58,7 +60,7 @@ def model_files(what: str | None, logdir: str | None) -> list[Path]:
         if folder.is_file():
             return [folder]
         if not folder.is_dir():
-            raise InvalidInputError(f"there is no file or folder {what}.")
+            raise nothing_at(what, "file or folder")
     own = folder / LM_MODEL
     found = [own] if own.is_file() else sorted(folder.glob(f"seed_*/{LM_MODEL}"), key=_seed)
     if not found:

@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
 
     from imm_rl.cli import other_method
     from imm_rl.cli.console import Console, Silent
-    from imm_rl.cli.lm_folder import check_corpus, new_folder, run_corpus
+    from imm_rl.cli.lm_folder import check_corpus, new_folder, run_corpus, with_fitting_warmup
     from imm_rl.language.processes import Processes, own_device, started
 
     first = launch.rank() == 0
@@ -69,7 +69,10 @@ def run(args: argparse.Namespace) -> int:
     if processes.first:
         check_writable(config.logdir)
         corpus = run_corpus(config)
+        config, shortened = with_fitting_warmup(config, corpus)
         check_corpus(config, corpus)
+        if shortened:
+            console.note(shortened)
         folder = new_folder(config, corpus, shlex.join(args.command_line))
     # A drawn seed is another one in each process, and so might be what they read.
     config, folder = processes.told((config, folder))
@@ -78,16 +81,17 @@ def run(args: argparse.Namespace) -> int:
 
 def _shown(config: LMConfig, console: Console, changed: str, *, as_yaml: bool) -> int:
     """Says what would run, and trains nothing."""
-    from imm_rl.cli.lm_folder import check_corpus, plan, run_corpus
+    from imm_rl.cli.lm_folder import check_corpus, plan, run_corpus, with_fitting_warmup
 
     if as_yaml:
         print(config.to_yaml(), end="")
         return 0
     check_writable(config.logdir)
     corpus = run_corpus(config)
+    config, shortened = with_fitting_warmup(config, corpus)
     check_corpus(config, corpus)
-    if changed:
-        console.note(changed)
+    for note in filter(None, (changed, shortened)):
+        console.note(note)
     console.say(plan(config, corpus))
     console.say("dry run: all of this is in order, and nothing was trained")
     return 0

@@ -28,7 +28,7 @@ STYLES = {
     "imm_softmax_0.5": ("#D55E00", "^", "--"),
     "imm_softmax_1.0": ("#009E73", "D", ":"),
 }
-Y_LABEL = "return of 22 steps (undiscounted)"
+Y_LABEL = "return of 22 steps, undiscounted\n(bars: 10th to 90th percentile of the runs)"
 Key = tuple[str, int]
 
 
@@ -140,8 +140,12 @@ def search_note(points: Sequence[Point], about: str) -> str:
 
 
 def figure_2_picture(path: Path, points: Sequence[Point], published: dict[Key, Published]) -> None:
-    """Mean return against epochs, bars from the 10th to the 90th percentile of the runs."""
+    """Mean return against epochs, bars from the 10th to the 90th percentile of the runs.
+
+    A published mean is the hollow mark of its curve, which stands around ours where they agree.
+    """
     figure, axes = _axes()
+    hollow = {"linestyle": "none", "markerfacecolor": "none", "markersize": 8, "zorder": 5}
     for shift, (curve, (colour, marker, dash)) in enumerate(STYLES.items()):
         mine = [p for p in points if p.curve == curve]
         if not mine:
@@ -153,9 +157,9 @@ def figure_2_picture(path: Path, points: Sequence[Point], published: dict[Key, P
         marks = [(at, q.mean) for at, q in zip(x, theirs, strict=True) if q is not None]
         if marks:
             at, means = zip(*marks, strict=True)
-            axes.plot(at, means, linestyle="none", marker="x", color="0.35", markersize=7, zorder=5)
+            axes.plot(at, means, marker=marker, color=colour, **hollow)
     if published:
-        axes.plot([], [], linestyle="none", marker="x", color="0.35", label="published mean")
+        axes.plot([], [], marker="o", color="0.35", label="hollow: the published means", **hollow)
     axes.set_xlabel("training epochs (50 environment steps each)")
     _save(figure, axes, path)
 

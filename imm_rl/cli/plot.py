@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,13 +34,14 @@ METRICS = {
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options."""
     parser.description = (
-        "Draws the learning curves of runs: the mean over seeds and a 95 % bootstrap band. A run is a\n"
-        "folder that imm-rl train made, a folder of such folders (a comparison, a sweep), or monitor\n"
-        "files of stable_baselines3."
+        "Draws the learning curves of runs: the mean over seeds and a 95 % band, the interval that tables\n"
+        "have: of fewer than 20 seeds Student's t, else the bootstrap. A wide band leaves the picture. A\n"
+        "run is a folder that imm-rl train made, a folder of such folders (a comparison, a sweep), or\n"
+        "monitor files of stable_baselines3."
     )
     parser.epilog = (
         "examples:\n"
-        "  imm-rl plot                 (the latest run, comparison or sweep)\n"
+        "  imm-rl plot                 (the latest run, comparison or sweep with something to draw)\n"
         "  imm-rl plot runs/sweeps/tiger-weights\n"
         "  imm-rl plot runs/tiger/reinforce-pomdp-1 runs/tiger/reinforce-none-1 --out tiger.pdf\n"
         "  imm-rl plot runs/grid/compare-1 --metric imm/kl\n"
@@ -48,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "runs",
         nargs="*",
         metavar="RUN",
-        help="what to draw (default: the latest run, comparison or sweep below runs)",
+        help="what to draw (default: the latest run, comparison or sweep below runs that has something)",
     )
     parser.add_argument(
         "--metric",
@@ -56,7 +59,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a column of progress.csv, such as rollout/ep_rew_mean or imm/kl (default: eval/mean_reward)",
     )
     parser.add_argument(
-        "--statistic", metavar="NAME", default="mean", help="over seeds: mean (default) or iqm"
+        "--statistic",
+        metavar="NAME",
+        default="mean",
+        help="over seeds: mean (default) or iqm, whose band is the bootstrap's from 4 seeds on",
     )
     parser.add_argument("--labels", metavar="A,B", help="names of the runs, in order")
     parser.add_argument("--title", metavar="TEXT", help="above the picture")
@@ -80,8 +86,7 @@ def run(args: argparse.Namespace) -> int:
     """Reads, draws and says what was drawn."""
     from imm_rl.cli import run_curves, values
     from imm_rl.cli.console import Console
-    from imm_rl.cli.curve_picture import check_out, figure, save
-    from imm_rl.cli.divergence import Divergence
+    from imm_rl.cli.curve_picture import check_out, figure, looks, save
     from imm_rl.cli.latest import latest
     from imm_rl.runs import RunFolder
 
@@ -92,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
     metric = args.metric or run_curves.DEFAULT_METRIC
     paths = args.runs
     if not paths:
-        chosen = latest("runs")
+        chosen = latest("runs", run_curves.has_any)
         console.note(chosen.told)
         paths = [str(chosen.path)]
     for path in paths:
@@ -104,27 +109,32 @@ def run(args: argparse.Namespace) -> int:
         console.note(f"left out: {left.path}: {left.why_empty}")
     runs = [run for run in runs if not run.is_language_model] or language
     names = _labels(args.labels, runs)
-    drawn = [(name, run) for name, run in zip(names, runs, strict=True) if run.curves]
+    # Before any is left out: with another metric a run keeps its colour.
+    given = looks([run.config.get("method") for run in runs])
+    drawn = [
+        (name, run, look) for name, run, look in zip(names, runs, given, strict=True) if run.curves
+    ]
     for name, left in zip(names, runs, strict=True):
         if not left.curves:
             console.note(f"left out: {name}, {left.path}: {left.why_empty}")
-    for name, run in drawn:
-        gone = Divergence.read(name, run.path)
-        if gone is not None:
-            console.note(f"{name}: its line ends early, as it {gone.told}")
     if not drawn:
         raise InvalidInputError(
             "there is nothing to draw: "
             + "; ".join(f"{left.path}: {left.why_empty}" for left in runs)
             + "."
         )
-    curves = [(name, run_curves.aligned(run.curves)) for name, run in drawn]
-    lines = [_line(name, found, args.statistic) for name, found in curves]
-    for note in _notes(curves):
+    curves = [(name, run_curves.aligned(run.curves)) for name, run, _ in drawn]
+    lines = [
+        _line(name, curve, args.statistic, look)
+        for (name, curve), (*_, look) in zip(curves, drawn, strict=True)
+    ]
+    for note in _notes(curves, [run for _, run, _ in drawn]):
         console.note(note)
+    if not args.quiet:
+        _warn_of_problems([run for _, run, _ in drawn])
     title = _title(args.statistic, curves) if args.title is None else args.title
     save(figure(lines, y_label=METRICS.get(metric, metric), title=title), out)
-    result = _result(out, metric, args.statistic, drawn, lines)
+    result = _result(out, metric, args.statistic, [run for _, run, _ in drawn], lines)
     console.result(result, _report(result))
     return 0
 
@@ -143,16 +153,37 @@ def _labels(given: str | None, runs: Sequence[RunCurves]) -> list[str]:
     return names
 
 
-def _line(name: str, found: Aligned, statistic: str) -> Line:
+def _warn_of_problems(runs: Sequence[RunCurves]) -> None:
+    """A line where the runs are of several environments; monitor files do not say theirs."""
+    from imm_rl.cli.names import env_name
+
+    told = dict.fromkeys(str(run.config["env"]) for run in runs if "env" in run.config)
+    files = {text: os.path.realpath(text) if os.path.isfile(text) else text for text in told}
+    same = {file: text for text, file in files.items()}  # one file under two names is one problem
+    if len(same) > 1:
+        names = ", ".join(env_name(text) for text in same.values())
+        print(
+            f"imm-rl plot: warning: the runs are of {len(same)} problems ({names}), whose returns do not "
+            "compare, on one axis.",
+            file=sys.stderr,
+        )
+
+
+def _line(name: str, found: Aligned, statistic: str, look: int) -> Line:
     from imm_rl.cli.curve_picture import Line
     from imm_rl.curve_statistics import bands
 
-    return Line(name, found.env_steps, *bands(found.values, interquartile=statistic == "iqm"))
+    return Line(name, found.env_steps, *bands(found.values, interquartile=statistic == "iqm"), look)
 
 
-def _notes(curves: Sequence[tuple[str, Aligned]]) -> list[str]:
+def _notes(curves: Sequence[tuple[str, Aligned]], runs: Sequence[RunCurves]) -> list[str]:
+    from imm_rl.cli.divergence import Divergence
+
     notes = []
-    for name, found in curves:
+    for (name, found), run in zip(curves, runs, strict=True):
+        gone = Divergence.read(name, run.path)
+        if gone is not None:
+            notes.append(f"{name}: its line ends early, as it {gone.told}")
         if found.values.shape[1] == 1:
             notes.append(f"{name}: a single seed, so there is no band")
         if found.cut > 0.0:
@@ -177,7 +208,7 @@ def _result(
     out: Path,
     metric: str,
     statistic: str,
-    drawn: Sequence[tuple[str, RunCurves]],
+    drawn: Sequence[RunCurves],
     lines: Sequence[Line],
 ) -> dict[str, Any]:
     return {
@@ -193,7 +224,7 @@ def _result(
                 "final": float(line.centre[-1]),
                 "ci95": [float(line.low[-1]), float(line.high[-1])],
             }
-            for (_, run), line in zip(drawn, lines, strict=True)
+            for run, line in zip(drawn, lines, strict=True)
         ],
     }
 

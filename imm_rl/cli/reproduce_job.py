@@ -63,12 +63,14 @@ class Family(NamedTuple):
         options: By experiment, what it takes beside the options of all, with its defaults.
         add_arguments: Declares the family's own options, each with default None.
         run: Computes and writes; returns the files, in order.
+        goes_on: Whether a command that is repeated takes up what is there.
     """
 
     experiments: Mapping[str, str]
     options: Mapping[str, Mapping[str, Any]]
     add_arguments: Callable[[argparse.ArgumentParser], None]
     run: Callable[[Job], Sequence[Path]]
+    goes_on: bool = False
 
 
 class _Progress:

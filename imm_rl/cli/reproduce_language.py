@@ -56,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--config", metavar="FILE", help="YAML file with further settings of imm-rl lm train"
     )
-    group.add_argument("--jobs", type=int, metavar="N", help="trainings at a time (default: 1)")
+    group.add_argument("--jobs", metavar="N", help="trainings at a time (default: 1)")
 
 
 def run(job: Job) -> Sequence[Path]:
@@ -84,6 +84,7 @@ def run(job: Job) -> Sequence[Path]:
         report.Row(c.method, c.imm_lambda, c.seeds[0], p.summary())
         for c, p in zip(configs, places, strict=True)
     ]
+    report.refuse_other_orders(rows, configs[0].settings.order)
     files = [out / f"{name}.{suffix}" for suffix in REPORT]
     write_text(files[0], report.to_text(rows))
     report.picture(files[1], rows, bigram=name == "table-bigram")
@@ -102,10 +103,10 @@ def _configs(job: Job) -> list[LMConfig]:
     from imm_rl.cli import values
     from imm_rl.cli.lm_config import counting, resolve
     from imm_rl.formats import read_yaml
+    from imm_rl.language.lm_presets import preset_values
     from imm_rl.language.lm_settings import checked_method
 
     args = job.args
-    values.count("--jobs", args.jobs)
     file = {} if args.config is None else read_yaml(args.config)
     refused = [key for key in OWN_KEYS if key in file]
     if refused:
@@ -116,13 +117,32 @@ def _configs(job: Job) -> list[LMConfig]:
     methods = [checked_method(name.strip()) for name in args.methods.split(",")]
     if len(set(methods)) < len(methods):
         raise InvalidInputError(f"--methods names a method twice: {args.methods}.")
+    model = preset_values(args.preset, file.get("model"), file.get("optimizer"))["model"]
+    kept = {method: counting(method, {**file, "model": model}) for method in methods}
     found = []
     for seed in values.seeds("--seeds", args.seeds):
         for method in methods:
             given = {"corpus": args.corpus, "method": method, "seeds": [seed], "device": job.device}
-            kept = counting(method, file)
-            found.append(resolve({**given, "preset": args.preset}, kept, source=args.config or ""))
+            given["preset"] = args.preset
+            found.append(resolve(given, kept[method], source=args.config or ""))
+    useless = [key for key in file if not any(key in each for each in kept.values())]
+    if useless:
+        raise _of_no_use(useless[0], methods, model, args.config)
     return found
+
+
+def _of_no_use(key: str, methods: Sequence[str], model: str, source: str) -> InvalidInputError:
+    """The error for a setting that neither a method nor the model of the table would use."""
+    from imm_rl.language.lm_settings import DRAWS, TRANSFORMERS
+
+    if key in TRANSFORMERS:
+        why, remedy = f"of no use to the model {model!r}", "set model: transformer"
+    elif key == "between" and set(methods) & set(DRAWS):
+        why, remedy = "of no use where every update draws (every: 1)", "set every to more than 1"
+    else:
+        why = f"of no use to any of the table's methods ({', '.join(methods)})"
+        remedy = f"add {'batch' if key.startswith('start') else 'sampled'} to --methods"
+    return InvalidInputError(f"{source} sets {key}, which is {why}. Leave it out, or {remedy}.")
 
 
 def _as_taken_up(made: dict[str, Any], source: str) -> dict[str, Any]:
@@ -146,4 +166,5 @@ FAMILY = Family(
     options={"table-1": OPTIONS, "table-bigram": OPTIONS},
     add_arguments=add_arguments,
     run=run,
+    goes_on=True,
 )

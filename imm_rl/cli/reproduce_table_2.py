@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from imm_rl.cli.reproduce_job import Family, Job
 from imm_rl.cli.setting_options import add_fields
 from imm_rl.errors import InvalidInputError, invalid
-from imm_rl.files import write_text
+from imm_rl.files import user_path, write_text
 from imm_rl.language.glue_settings import GlueSettings
 
 if TYPE_CHECKING:
@@ -123,9 +123,9 @@ def _configs(job: Job) -> tuple[list[BertConfig], str]:
     )
 
     args = job.args
-    values.count("--jobs", args.jobs)
     restarts = values.count("--restarts", args.restarts)
-    workers = values.whole("--workers", args.workers)
+    seeds = values.seeds_from("--seed", args.seed, restarts)
+    workers = values.processes("--workers", args.workers, least=0)
     settings = values.settings(
         {name: getattr(args, option) for option, name in NAMES.items()}, GlueSettings
     )
@@ -138,7 +138,7 @@ def _configs(job: Job) -> tuple[list[BertConfig], str]:
     if len({task.name for task in tasks}) < len(tasks):
         raise InvalidInputError(f"--tasks names a task twice: {args.tasks}.")
     model = model_place(args.model)
-    glue = None if args.glue is None else str(Path(args.glue).expanduser().absolute())
+    glue = None if args.glue is None else str(user_path(args.glue).absolute())
     check_architecture(model, settings.max_length)
     load_tokenizer(model)
     data = {task.name: load_task(task.name, glue) for task in tasks}
@@ -147,7 +147,7 @@ def _configs(job: Job) -> tuple[list[BertConfig], str]:
         BertConfig(
             task=task.name,
             method=method,
-            seed=args.seed + restart,
+            seed=seed,
             model=model,
             model_fingerprint=fingerprint,
             glue=glue,
@@ -157,7 +157,7 @@ def _configs(job: Job) -> tuple[list[BertConfig], str]:
             workers=workers,
             keep=bool(args.keep),
         )
-        for restart in range(restarts)
+        for seed in seeds
         for task in tasks
         for method in METHODS
     ]
@@ -175,4 +175,5 @@ FAMILY = Family(
     options={"table-2": OPTIONS},
     add_arguments=add_arguments,
     run=run,
+    goes_on=True,
 )

@@ -24,10 +24,11 @@ from typing import Any
 import numpy as np
 
 from imm_rl.cli.divergence import FILE as DIVERGED
+from imm_rl.cli.names import env_name, policy_name, told_apart
 from imm_rl.errors import InvalidInputError, unknown_name
 from imm_rl.formats import read_yaml
 from imm_rl.resampling import FloatArray
-from imm_rl.runs import CONFIG, PROGRESS
+from imm_rl.runs import CONFIG, PROGRESS, nothing_at
 
 DEFAULT_METRIC = "eval/mean_reward"
 MONITOR_METRIC = "rollout/ep_rew_mean"
@@ -87,7 +88,7 @@ def read(path: str | Path, metric: str = DEFAULT_METRIC, window: int = 20) -> li
     """
     root = Path(path)
     if not root.exists():
-        raise InvalidInputError(f"there is no run {path}.")
+        raise nothing_at(path, "run")
     if root.is_file():
         if not root.name.endswith(MONITOR):
             raise InvalidInputError(
@@ -99,7 +100,7 @@ def read(path: str | Path, metric: str = DEFAULT_METRIC, window: int = 20) -> li
         runs = [_run(folder, metric) for folder in folders]
         columns = {column for run in runs for column in run.columns}
         if columns and metric not in columns and not any(run.curves for run in runs):
-            raise unknown_name(f"metric of {path}", metric, columns - {STEPS})
+            raise unknown_name("metric", metric, columns - {STEPS}, f"of {path}")
         return runs
     if (root / COMPARISON).is_file():
         return [run for below in _compared(root) for run in read(below, metric, window)]
@@ -109,6 +110,14 @@ def read(path: str | Path, metric: str = DEFAULT_METRIC, window: int = 20) -> li
     raise InvalidInputError(
         f"{path} holds no run: no {CONFIG} in it or in the folders below it, and no *{MONITOR}."
     )
+
+
+def has_any(path: Path) -> bool:
+    """Whether a run, comparison or sweep has a learning curve of returns by now."""
+    try:
+        return any(run.curves for run in read(path))
+    except InvalidInputError:  # of a comparison or sweep: none of its runs has begun
+        return False
 
 
 def _compared(root: Path) -> list[Path]:
@@ -216,7 +225,7 @@ def _curve(rows: Sequence[dict[str, float]], metric: str) -> Curve | None:
 def _monitored(files: Sequence[Path], metric: str, window: int) -> RunCurves:
     """The episodes of all copies of one run's environment, in the order in which they ended."""
     if metric not in (DEFAULT_METRIC, MONITOR_METRIC):
-        raise unknown_name(f"metric of {files[0]}", metric, [MONITOR_METRIC])
+        raise unknown_name("metric", metric, [MONITOR_METRIC], f"of {files[0]}")
     times, returns, lengths = [], [], []
     for file in files:
         with open(file, encoding="utf-8", newline="") as stream:
@@ -293,7 +302,10 @@ def aligned(curves: Sequence[Curve]) -> Aligned:
 
 
 def labels(runs: Sequence[RunCurves]) -> list[str]:
-    """What tells runs apart: the entries of their configurations that differ, else their folders."""
+    """What tells runs apart: the entries of their configurations that differ, else their folders.
+
+    Of paths the last part is told; where that is the same of two runs, they go by something else.
+    """
     first = ("env", "agent", "method", "restricted", "lambda", "steps")
     every = [key for run in runs for key in run.config]
     others = [k for k in dict.fromkeys(every) if k not in (*first, "seeds", "logdir", "device")]
@@ -304,11 +316,15 @@ def labels(runs: Sequence[RunCurves]) -> list[str]:
         ]
         if len(set(short)) == len(runs) and all(short):
             return short
-    names = [run.path.name for run in runs]
-    return names if len(set(names)) == len(runs) else [str(run.path) for run in runs]
+    return told_apart([run.path for run in runs])
 
 
 def _said(key: str, value: Any) -> str:
-    if key in ("env", "agent", "method"):
+    if key == "env":
+        return env_name(str(value))
+    if key in ("agent", "method"):
         return str(value)
-    return f"λ {value}" if key == "lambda" else f"{key} {value}"
+    shown = f"{value:,}" if type(value) is int else str(value)  # True is no number
+    if key == "restricted" or Path(shown).is_absolute():
+        shown = policy_name(shown)
+    return f"λ {shown}" if key == "lambda" else f"{key} {shown}"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from imm_rl import launch
 from imm_rl.cli.options import add_json, add_quiet
+from imm_rl.cli.streams import check_stdout
 from imm_rl.errors import InvalidInputError, RunFailedError
 from imm_rl.formats import read_yaml
 from imm_rl.out_of_memory import is_out_of_memory, message
@@ -93,6 +94,7 @@ def carried_out(
         return 130
     console.result(summary, report(summary))
     console.say(f"run folder: {folder.path}")
+    check_stdout(f"The run is complete: {folder.path}")
     return 0
 
 

@@ -152,7 +152,7 @@ def checked(args: argparse.Namespace) -> Request:
         methods=_methods(args.method, args.compare),
         time_limit=values.positive("--time-limit", args.time_limit),
         precision=values.positive("--precision", args.precision),
-        seed=values.whole("--seed", args.seed),
+        seed=values.seed("--seed", args.seed),
         horizon=None if args.horizon is None else values.count("--horizon", args.horizon),
         episodes=None if args.episodes is None else _episodes(args.episodes),
         out=None if args.out is None else _checked_out(args.out),

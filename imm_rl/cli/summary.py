@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from imm_rl.cli.console import interval, number, ranges, table
+from imm_rl.cli.names import env_name, policy_name
 from imm_rl.statistics import mean_ci95
 
 if TYPE_CHECKING:
@@ -172,10 +173,11 @@ def report(summary: dict[str, Any], folder: RunFolder) -> str:
     seeds, path = summary["seeds"], shlex.quote(str(folder.path))
     method = summary.get("method", "imm")  # summaries of before there were others
     used = "" if method in ("none", "imm") else f"method {method}, "
+    restricted = policy_name(summary["restricted"])
     return "\n".join(
         [
             "",
-            f"{summary['env']}: {summary['agent']}, restricted policy {summary['restricted']}, "
+            f"{env_name(summary['env'])}: {summary['agent']}, restricted policy {restricted}, "
             f"{used}λ {summary['imm_lambda']}, {summary['env_steps']:,} steps, "
             f"{'seed' if len(seeds) == 1 else 'seeds'} {ranges(seeds)}",
             "",
@@ -183,7 +185,7 @@ def report(summary: dict[str, Any], folder: RunFolder) -> str:
                 {
                     "trained, sampled actions": summary["eval"],
                     "trained, most likely actions": summary["eval_deterministic"],
-                    f"restricted policy ({summary['restricted']})": summary["restricted_eval"],
+                    f"restricted policy ({restricted})": summary["restricted_eval"],
                 },
                 optimum(summary),
             ),
@@ -194,6 +196,40 @@ def report(summary: dict[str, Any], folder: RunFolder) -> str:
             f"curves: tensorboard --logdir {path}",
         ]
     )
+
+
+def falls_short(summary: Mapping[str, Any]) -> str:
+    """A line on a trained agent that ends clearly below its restricted policy or its own beginning.
+
+    Clearly: with drawn and with most likely actions, its whole interval is below theirs. A single seed has
+    no interval at its beginning.
+
+    Args:
+        summary: Of a run.
+
+    Returns:
+        The line, or "" where there is nothing to say.
+    """
+    best = max(summary["eval"], summary["eval_deterministic"], key=lambda v: v["mean_return"])
+    high = max(v["ci95"][1] for v in (summary["eval"], summary["eval_deterministic"]))
+    curve, others = summary["curve"], {}
+    if summary["restricted_eval"] is not None:
+        others["its restricted policy"] = summary["restricted_eval"]
+    if curve["mean_return"]:
+        ends = [curve["ci95_low"][0], curve["ci95_high"][0]]
+        start = {"mean_return": curve["mean_return"][0], "ci95": ends}
+        others[f"where it was after {curve['env_steps'][0]:,} steps"] = start
+    for name, other in others.items():
+        low = other["ci95"][0]
+        if low is not None and high < low:
+            mine, theirs = (
+                f"{number(v['mean_return'])} {interval(v['ci95'])}".strip() for v in (best, other)
+            )
+            return (
+                f"note: the trained agent ends clearly below {name}: {mine} against {theirs}. Try a "
+                "smaller --learning-rate, or more --steps."
+            )
+    return ""
 
 
 def _over(summary: Mapping[str, Any]) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from imm_rl.cli.options import add_json, add_quiet
 from imm_rl.errors import InvalidInputError, RunFailedError, unknown_name
+from imm_rl.files import user_path
 
 if TYPE_CHECKING:
     from imm_rl.cli.console import Console
@@ -84,9 +85,9 @@ def run(args: argparse.Namespace) -> int:
     retries = values.whole("--retries", args.retries)
     n_workers = os.cpu_count() or 1
     if args.workers is not None:
-        n_workers = values.count("--workers", args.workers)
+        n_workers = values.processes("--workers", args.workers)
     plan = read_sweep(args.file)
-    out = Path("runs") / "sweeps" / plan.name if args.out is None else Path(args.out)
+    out = Path("runs") / "sweeps" / plan.name if args.out is None else user_path(args.out)
     folder = out.absolute()
     check_writable(folder, "a sweep")
     there = check_folder(folder, plan)
@@ -94,10 +95,13 @@ def run(args: argparse.Namespace) -> int:
         console.say(_listed(plan))
         console.say("dry run: all of this is in order, and nothing was trained")
         return 0
-    if not there:
-        _make(folder, plan, shlex.join(args.command_line))
     again = f"imm-rl sweep {shlex.quote(args.file)} --out {shlex.quote(str(folder))}"
-    return _run(args, plan, folder, n_workers, retries, again, console)
+    try:
+        if not there:
+            _make(folder, plan, shlex.join(args.command_line))
+        return _run(args, plan, folder, n_workers, retries, again, console)
+    except KeyboardInterrupt:  # before the first job was out, or once more
+        return _stopped(again, console)
 
 
 def _make(folder: Path, plan: SweepPlan, command: str) -> None:
@@ -142,17 +146,13 @@ def _run(
 
     outcome = Outcome()
     if missing:
-        try:
-            with workers(args.backend, str(folder), n_workers, args.address) as made:
-                at_once = 2 * n_workers if args.address is None else 256
-                outcome = run_sweep(
-                    plan, folder, missing, made, at_once=at_once, retries=retries, told=told
-                )
-        except KeyboardInterrupt:  # before the first job was out, or once more
-            outcome.stopped = True
+        with workers(args.backend, str(folder), n_workers, args.address) as made:
+            at_once = 2 * n_workers if args.address is None else 256
+            outcome = run_sweep(
+                plan, folder, missing, made, at_once=at_once, retries=retries, told=told
+            )
     if outcome.stopped:
-        console.say(f"stopped; go on with: {again}")
-        return 130
+        return _stopped(again, console)
     result = {"folder": str(folder), "results": str(folder / RESULTS), "points": len(plan.points)}
     console.result({**result, "failed": sorted(outcome.failed)}, report(plan, folder))
     console.say(f"results: {folder / RESULTS}")
@@ -167,6 +167,11 @@ def _run(
             f"Try them again: {again}"
         )
     return 0
+
+
+def _stopped(again: str, console: Console) -> int:
+    console.say(f"stopped; go on with: {again}")
+    return 130
 
 
 def _listed(plan: SweepPlan) -> str:

@@ -33,7 +33,7 @@ from imm_rl.cli import values
 from imm_rl.cli.train_config import OBSERVE, TrainConfig, keys, resolve
 from imm_rl.errors import ImmRlError, InvalidInputError, invalid, unknown_name
 from imm_rl.formats import read_yaml
-from imm_rl.runs import RunFolder, file_name
+from imm_rl.runs import RunFolder, file_name, file_stem
 
 if TYPE_CHECKING:
     from imm_rl.envs.feature_pair import FeaturePair
@@ -136,8 +136,9 @@ def read_sweep(path: str | Path) -> SweepPlan:
     given = read_yaml(path)
     for key in given:
         if key not in (*OWN_KEYS, *keys()) or key in NOT_SWEPT:
-            raise unknown_name(f"key in {path}", key, [*OWN_KEYS, *(set(keys()) - set(NOT_SWEPT))])
-    name = values.text("name", given.get("name", Path(path).stem))
+            known = [*OWN_KEYS, *(set(keys()) - set(NOT_SWEPT))]
+            raise unknown_name("key", key, known, f"in {path}")
+    name = values.text("name", given.get("name", file_stem(path)))
     if file_name(name) != name:
         raise invalid("name", "be fit for a folder: letters, digits, '.', '_' and '-'", name)
     batch = given.get("batch", True)
@@ -214,7 +215,7 @@ def _check_keys(
 ) -> None:
     for key in (*entry, *grid):
         if key not in keys() or key in NOT_SWEPT:
-            raise unknown_name(f"key in {path}", key, sorted(set(keys()) - set(NOT_SWEPT)))
+            raise unknown_name("key", key, set(keys()) - set(NOT_SWEPT), f"in {path}")
         if key in base:
             raise InvalidInputError(
                 f"{path} gives {key} for all points and for single ones. Give up one."

@@ -18,6 +18,7 @@ from concurrent.futures import wait as wait_for
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, Protocol
 
+from imm_rl.cli.interrupt import held_back
 from imm_rl.cli.sweep_job import run_job
 from imm_rl.errors import InvalidInputError
 
@@ -74,7 +75,9 @@ class LocalWorkers:
 
         It would give the jobs that it was handed no end; they count as those of a worker that died.
         """
-        if self._pool.active:
+        with held_back():  # pebble begins the workers of a new pool when it is first asked
+            active = self._pool.active
+        if active:
             return
         for future in [future for future in self._running if not future.done()]:
             lost: Future[None] = Future()
@@ -91,7 +94,8 @@ class LocalWorkers:
         for process in multiprocessing.active_children():
             with contextlib.suppress(ProcessLookupError, TypeError):
                 os.kill(process.pid, signal.SIGINT)  # type: ignore[arg-type]  # None once it has ended
-        wait_for(self._running, timeout=GRACE)
+        # Workers that are still loading have begun none of those that are cancelled.
+        wait_for([future for future in self._running if not future.cancelled()], timeout=GRACE)
 
     def close(self) -> None:
         """See `Workers`."""
@@ -137,12 +141,14 @@ def _line(error: BaseException) -> str:
 
 def _begin(driver: int) -> None:
     """At a worker's start: one thread, as workers would fight for cores; and no life after the driver."""
-    import torch
-
-    torch.set_num_threads(1)
     if hasattr(os, "setsid"):
         # A terminal's Ctrl-C goes to the driver, which passes it on: twice would end a training unsaved.
         os.setsid()
+        # Until now it was blocked (`held_back`), and pebble ignores it outside of a job.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    import torch
+
+    torch.set_num_threads(1)
     threading.Thread(target=_end_with, args=(driver,), daemon=True).start()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
+import sys
 from typing import TYPE_CHECKING, Any
 
 from imm_rl.cli.options import add_config
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 
 EPILOG = """\
 schedules of λ:
-  0.25, ratio:0.2, linear:1->0@0.5, cosine:1->0@0.5, exp:1,half=0.1, paper, target-kl:0.05, aligned:1
+  0.25, ratio:0.2, linear:1->0@0.5, cosine:1->0@0.5, exp:1,half=0.1, paper, paper:400,
+  target-kl:0.05, aligned:1
 
 examples:
   imm-rl train --env tiger
@@ -94,13 +96,17 @@ def _train(
     policy: Any | None = None,
 ) -> int:
     """Trains in the folder, from its checkpoint if there is one; returns the exit code."""
-    from imm_rl.cli.summary import report
+    from imm_rl.cli.summary import falls_short, report
     from imm_rl.cli.train_run import trained
 
-    return carried_out(
+    code = carried_out(
         folder,
         console,
         "imm-rl train --resume",
         lambda: trained(config, pair, folder, console, policy),
         lambda summary: report(summary, folder),
     )
+    remark = falls_short(folder.summary()) if code == 0 and not console.quiet else ""
+    if remark:
+        print(remark, file=sys.stderr)
+    return code

@@ -17,6 +17,8 @@ from imm_rl.agents.sb3_settings import SETTINGS, setting_names
 from imm_rl.cli import environments, values
 from imm_rl.cli import train_checks as checks
 from imm_rl.errors import InvalidInputError, unknown_name
+from imm_rl.files import user_path
+from imm_rl.settings_checks import MOST_STEPS
 
 if TYPE_CHECKING:
     from imm_rl.agents.sb3_settings import SB3Settings
@@ -139,7 +141,7 @@ def resolve(
 
     for key in file:
         if key not in keys():
-            raise unknown_name(f"key in {source}", key, keys())
+            raise unknown_name("key", key, keys(), f"in {source}")
     given = {**file, **flags}
     spec = given.pop("env", None)
     if spec is None:
@@ -198,10 +200,10 @@ def resolve(
         temperature=temperature,
         agent=agent,
         imm_lambda=imm_lambda or usual_lambda(method, agent, pair, preset),
-        steps=values.count("steps", steps),
+        steps=values.count("steps", steps, MOST_STEPS),
         seeds=seeds,
         device=device,
-        logdir=logdir,
+        logdir=str(user_path(logdir)),
         preset=preset,
         settings=settings,
         seeds_drawn=drawn,

@@ -7,9 +7,10 @@ import textwrap
 from typing import TYPE_CHECKING, Any
 
 from imm_rl.cli.environments import is_tabular
+from imm_rl.cli.names import policy_name
 from imm_rl.cli.restricted import is_sb3
 from imm_rl.formats import to_json
-from imm_rl.runs import file_name
+from imm_rl.runs import file_name, file_stem
 
 if TYPE_CHECKING:
     from imm_rl.cli.train_config import TrainConfig
@@ -104,9 +105,7 @@ def run_name(config: TrainConfig, pair: EnvPair | FeaturePair) -> str:
         return f"{config.agent}-view"
     restricted = config.restricted
     if not is_tabular(pair) or is_sb3(restricted):
-        from imm_rl.cli.view_restricted import short_name
-
-        restricted = short_name(restricted)
+        restricted = policy_name(restricted)
     used = "" if config.method in ("none", "imm") else f"{config.method}-"
     return f"{config.agent}-{used}{short(restricted)}"
 
@@ -117,7 +116,7 @@ def short(text: str) -> str:
 
     target, bracket, options = text.partition("(")
     if target.lower().endswith(".pomdp") or is_policy_file(target):
-        target = target.replace("\\", "/").rpartition("/")[2].rpartition(".")[0]
+        target = file_stem(target.replace("\\", "/"))
     return file_name(target + bracket + options)
 
 

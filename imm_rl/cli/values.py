@@ -8,9 +8,11 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from imm_rl.errors import InvalidInputError, invalid
+from imm_rl.settings_checks import LARGEST
 
 if TYPE_CHECKING:
     from imm_rl.agents.sb3_settings import SB3Settings
@@ -21,27 +23,30 @@ if TYPE_CHECKING:
 Settings = TypeVar("Settings", bound="ReinforceSettings | SB3Settings | LMSettings | GlueSettings")
 
 _SEEDS = "be whole numbers ≥ 0 such as 3, 0-9 or 3,4,7"
+LARGEST_SEED = 2**32 - 1
+"""What every generator takes: NumPy's global one, and with it scikit-learn, stable-baselines3 and
+transformers, takes no larger one."""
+MOST_PROCESSES = 1000
+"""That one command starts: systems allow some thousands."""
 MOST_SEEDS = 500
 """Of one run: each has an open event file, and systems allow a thousand open files or so."""
 
 WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 
 
-def count(name: str, value: Any) -> int:
-    """A whole number ≥ 1; 20000, 20_000 and 2e4 are the same."""
-    constraint = "be a whole number ≥ 1, such as 20000, 20_000 or 2e4"
-    number = _number(value)
-    if number is None or not number.is_integer() or number < 1:
-        raise invalid(name, constraint, value)
-    return int(number)
+def count(name: str, value: Any, most: int = LARGEST) -> int:
+    """A whole number from 1 to `most`; 20000, 20_000 and 2e4 are the same."""
+    return _whole(name, "be a whole number ≥ 1, such as 20000, 20_000 or 2e4", value, 1, most)
 
 
-def whole(name: str, value: Any) -> int:
-    """A whole number ≥ 0."""
-    number = _number(value)
-    if number is None or not number.is_integer() or number < 0:
-        raise invalid(name, "be a whole number ≥ 0", value)
-    return int(number)
+def whole(name: str, value: Any, most: int = LARGEST) -> int:
+    """A whole number from 0 to `most`."""
+    return _whole(name, "be a whole number ≥ 0", value, 0, most)
+
+
+def seed(name: str, value: Any) -> int:
+    """A seed, a whole number from 0 to `LARGEST_SEED`."""
+    return whole(name, value, LARGEST_SEED)
 
 
 def real(name: str, value: Any) -> float:
@@ -82,12 +87,36 @@ def seeds(name: str, value: Any) -> tuple[int, ...]:
         first, last = int(match[1]), int(match[2] or match[1])
         if last < first:
             raise invalid(name, "count upwards in a range", value)
+        if last > LARGEST_SEED:
+            raise invalid(name, f"be at most {LARGEST_SEED:,}", value)
         if len(found) + last - first >= MOST_SEEDS:
             raise invalid(name, f"be at most {MOST_SEEDS}", value, "Start several runs")
         found += range(first, last + 1)
     if len(set(found)) != len(found):
         raise invalid(name, "all differ", value)
     return tuple(found)
+
+
+def seeds_from(name: str, first: int, number: int) -> range:
+    """So many seeds in a row.
+
+    Args:
+        name: Of the option that gives the first one, for the error.
+        first: A seed.
+        number: How many, at least 1.
+
+    Raises:
+        InvalidInputError: The last one is no seed any more.
+    """
+    most = LARGEST_SEED - number + 1
+    if first > most:
+        raise invalid(name, f"be at most {most:,}, for {number:,} seeds in a row", first)
+    return range(first, first + number)
+
+
+def processes(name: str, value: Any, least: int = 1) -> int:
+    """How many processes to start, from `least`, 0 or 1, to `MOST_PROCESSES`."""
+    return (count if least else whole)(name, value, MOST_PROCESSES)
 
 
 def drawn_seed() -> int:
@@ -104,10 +133,10 @@ def indices(name: str, value: Any) -> tuple[int, ...]:
         parts = [parts]
     if not isinstance(parts, (list, tuple)) or not parts:
         raise invalid(name, "be indices such as 2,3", value)
-    found = [_number(part) for part in parts]
-    if not all(n is not None and n.is_integer() and n >= 0 for n in found):
-        raise invalid(name, "be indices, whole numbers ≥ 0 such as 2,3", value)
-    return tuple(int(n) for n in found if n is not None)
+    constraint = "be indices, whole numbers ≥ 0 such as 2,3"
+    if not all(_number(part) is not None for part in parts):
+        raise invalid(name, constraint, value)
+    return tuple(_whole(name, constraint, part, 0, LARGEST) for part in parts)
 
 
 def settings(values: dict[str, Any], kind: type[Settings]) -> Settings:
@@ -142,6 +171,16 @@ def _typed(name: str, kind: str, value: Any) -> Any:
             raise invalid(name, "be true or false", value)
         return WORDS[value.lower()]
     raise InvalidInputError(f"{name} cannot be set by a text.")
+
+
+def _whole(name: str, constraint: str, value: Any, least: int, most: int) -> int:
+    """The whole number that value is or spells, to its last digit."""
+    number = _number(value)
+    if number is None or not number.is_integer() or number < least:
+        raise invalid(name, constraint, value)
+    if number <= most and Decimal(value) <= most:
+        return int(Decimal(value))  # a float has 53 bits
+    raise invalid(name, f"be at most {most:,}", value)
 
 
 def _number(value: Any) -> float | None:

@@ -76,14 +76,6 @@ def _copy(source: Path, target: Path) -> None:
     write_atomically(target, lambda file: file.write(content))
 
 
-def short_name(text: str) -> str:
-    """What a run folder is called after: of a model.zip its folder, else the file or the factory."""
-    path = Path(text)
-    if text == "none" or not path.exists():
-        return text
-    return path.parent.name if path.name == MODEL else path.name.removesuffix(".zip")
-
-
 def _not_a_policy(text: str, pair: FeaturePair) -> InvalidInputError:
     from imm_rl.agents.restricted.named import policy_names
 

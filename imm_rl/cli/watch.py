@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imm_rl.cli.options import add_env
@@ -87,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
     from imm_rl.cli.watch_files import checked_out
 
     _refuse_conflicts(args)
-    seed = values.whole("--seed", args.seed)
+    seed = values.seed("--seed", args.seed)
     episodes = values.count("--episodes", "1" if args.episodes is None else args.episodes)
     steps = None if args.steps is None else values.count("--steps", args.steps)
     fps = None if args.fps is None else values.positive("--fps", args.fps)
@@ -123,10 +122,6 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _refuse_conflicts(args: argparse.Namespace) -> None:
-    if args.policy is not None and args.logdir is not None:
-        raise InvalidInputError(
-            f"--logdir is for finding the latest run, and {args.policy} is named. Give up one."
-        )
     if args.map and args.out is None:
         raise InvalidInputError("--map draws a picture. Say where: --out FILE.png")
     if args.map:
@@ -144,17 +139,10 @@ def _refuse_conflicts(args: argparse.Namespace) -> None:
 
 
 def _watched(args: argparse.Namespace) -> Watched:
+    from imm_rl.cli.newest import policy_path
     from imm_rl.cli.watch_policies import find
-    from imm_rl.runs import RunFolder
 
-    path = args.policy
-    if path is None:
-        path = str(RunFolder.latest(args.logdir or "runs", finished=True).path)
-    if not Path(path).exists():
-        raise InvalidInputError(f"there is no run or policy {path}.")
-    run = RunFolder.around(path)
-    if run is not None:
-        run.refuse_language_model("imm-rl lm generate")
+    path = policy_path(args.policy, args.logdir, "imm-rl watch", "imm-rl lm generate")
     return find(path, args.env, args.restricted)
 
 

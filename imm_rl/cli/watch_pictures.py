@@ -117,6 +117,11 @@ def _actions(sheet: Canvas, watched: Watched, moment: Moment) -> None:
     xs = [142.0, 318.0]
     sheet.text(20, 47, "next action", 12.5, canvas.GREY, anchor="lm")
     _legend(sheet, columns, xs)
+    if len(shown) < len(names):
+        shown = watch_text.shown_actions([answer for _, answer in columns], chosen, ROWS - 1)
+        y = _TOP + _STEP * (ROWS - 1) + 8
+        words = f"and {len(names) - len(shown):,} that are less likely"
+        sheet.text(20, y, words, 13, canvas.GREY, anchor="lm")
     for i, a in enumerate(shown):
         y = _TOP + _STEP * i + 8
         if a == chosen:
@@ -165,6 +170,8 @@ def _ranges(sheet: Canvas, watched: Watched, moment: Moment) -> None:
             sheet.text(x + 152, y, f"{mean:.2f}", 12.5, anchor="rm")
     y = _TOP + _STEP * min(len(action), ROWS - 1) + 8
     words = "line and number: mean   bar: ± one standard deviation   ▼ what is done"
+    if len(action) > ROWS - 1:
+        words = f"and {len(action) - ROWS + 1:,} more   {words}"
     sheet.text(20, y, words, 12, canvas.GREY, anchor="lm")
 
 
@@ -180,9 +187,30 @@ def _states(sheet: Canvas, watched: Watched, sight: TabularSight) -> None:
         return
     purple = render_beliefs.shade(0.25)
     true = pair.model.state_names[sight.state]
-    for i, (name, chance) in enumerate(render_beliefs.likeliest(pair, sight.belief, ROWS)):
+    rows, others = believed(watched, sight)
+    for i, (name, chance) in enumerate(rows):
         y = _TOP + _STEP * i + 8
-        sheet.text(left, y, name, 13, anchor="lm", bold=name == true, fit=176)
+        rest = others > 0 and i == len(rows) - 1
+        ink = canvas.GREY if rest else canvas.INK
+        sheet.text(left, y, name, 13, ink, anchor="lm", bold=name == true and not rest, fit=176)
         sheet.box(left + 186, y - 7, 188, 14, canvas.LIGHT, radius=3)
-        sheet.box(left + 186, y - 7, max(188 * chance, 2.0), 14, purple, radius=3)
-        sheet.text(left + 424, y, f"{chance:.3f}", 12.5, anchor="rm")
+        tint = canvas.GREY if rest else purple
+        sheet.box(left + 186, y - 7, max(188 * chance, 2.0), 14, tint, radius=3)
+        sheet.text(left + 424, y, f"{chance:.3f}", 12.5, ink, anchor="rm")
+
+
+def believed(watched: Watched, sight: TabularSight) -> tuple[list[tuple[str, float]], int]:
+    """The rows of the list of states, at most `ROWS`, and how many states the last one stands for.
+
+    That is 0 where every state that may be has a row of its own; else the last row is what all others
+    have together, as the terminal says it.
+    """
+    assert isinstance(watched.pair, EnvPair)
+    assert sight.belief is not None
+    possible = int((sight.belief > 0.0).sum())
+    if possible <= ROWS:
+        return render_beliefs.likeliest(watched.pair, sight.belief, ROWS), 0
+    rows = render_beliefs.likeliest(watched.pair, sight.belief, ROWS - 1)
+    others = possible - len(rows)
+    left = max(1.0 - sum(chance for _, chance in rows), 0.0)
+    return [*rows, (f"{others:,} others", left)], others

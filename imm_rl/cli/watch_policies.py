@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from imm_rl.cli import evaluate, evaluate_sb3
 from imm_rl.cli.environments import checked_pair, is_tabular, tabular_pair
+from imm_rl.cli.names import policy_name
 from imm_rl.errors import InvalidInputError
 from imm_rl.runs import RunFolder
 
@@ -50,7 +51,10 @@ class Watched(NamedTuple):
         return float(env.metadata.get("render_fps") or 30.0)
 
     def action_names(self) -> list[str]:
-        """Names of discrete actions; none of continuous ones."""
+        """Names of discrete actions, numbers where they have none; nothing of continuous ones.
+
+        What stands before them says that they are actions.
+        """
         from gymnasium import spaces
 
         from imm_rl.envs.pair import EnvPair
@@ -60,7 +64,7 @@ class Watched(NamedTuple):
         space = self.pair.action_space
         if not isinstance(space, spaces.Discrete):
             return []
-        return [f"action {space.start + a}" for a in range(int(space.n))]
+        return [str(space.start + a) for a in range(int(space.n))]
 
     def moments(
         self, *, seed: int, episodes: int, steps: int | None, deterministic: bool, pictures: bool
@@ -192,9 +196,9 @@ def _beside(
 
     kept = view_restricted.kept(run)
     if kept is not None:
-        return _made(kept, pair, view_restricted.short_name(text))
+        return _made(kept, pair, policy_name(text))
     if run.restricted.is_file() and is_tabular(pair):
-        return _made(str(run.restricted), pair, view_restricted.short_name(text))
+        return _made(str(run.restricted), pair, policy_name(text))
     return _made(text, pair, temperature=temperature)
 
 
@@ -216,4 +220,4 @@ def _made(
                 f"one, --env '{pair.name}(observe=[0])', or --restricted none."
             )
         policy = view_restricted.make(text, pair)
-    return policy, name or view_restricted.short_name(text)
+    return policy, name or policy_name(text)

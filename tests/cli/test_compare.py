@@ -81,6 +81,33 @@ def test_compare_trains_every_method_and_reports(
         assert heading in report
 
 
+def test_compare_of_two_seeds_is_certain_of_nothing() -> None:
+    """Both seeds of imm end above both of none: two seeds say little, and every interval is wide."""
+    none = _arm("none", [[0, 1], [0, 2]], [1, 2])
+    imm = _arm("imm", [[5, 9], [6, 9.5]], [5, 9.5])
+
+    result = compared([none, imm], "none", Threshold.parse("90%"))
+    head, _, row = main_rows(result)
+
+    cells = dict(zip(head, row, strict=True))
+    assert cells["P(better)"] == "1.00 [0.34, 1.00]"
+    assert cells["p"] == "0.500"
+    assert cells["steps to threshold"] == "200"  # a median of two has no interval
+    low, high = result["arms"][1]["against_reference"]["final_difference"]["ci95"]
+    assert low < 0.0 < high
+    assert cells["times as fast"] == "reference never"
+    half = compared([_arm("none", [[0, 1], [0, 9]], [1, 2]), imm], "none", Threshold.parse("90%"))
+    assert main_rows(half)[2][3] == "-"  # one of two seeds of the reference got there
+
+
+def test_compare_of_a_single_seed_shows_no_interval() -> None:
+    result = compared(
+        [_arm("none", [[0, 1]], [1]), _arm("imm", [[5, 9]], [9])], "none", Threshold.parse("90%")
+    )
+
+    assert main_rows(result)[2][-1] == "1.00"
+
+
 def test_compare_trains_as_train_does(
     small: list[str], imm_rl_command: Command, tmp_path: Path
 ) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ def _run(env: str = "tiger", seeds: tuple[int, ...] = (3,), eval_steps: str = "n
         place.mkdir(exist_ok=True)
         table = BEST if i == 0 else MOSTLY
         StatePolicy(table, {"env": env, "seed": seed}).save(place / "model.zip")
+    (folder.path / "summary.json").write_text("{}")
     return folder
 
 
@@ -63,6 +65,30 @@ def test_evaluate_takes_the_latest_run_when_none_is_named(
     assert outcome.code == 0
     assert outcome.out.startswith(f"{latest.path} in tiger: 1,000 episodes of 50 steps, seed 0\n")
     assert "100%" in outcome.out
+
+
+def test_evaluate_takes_the_newest_finished_run_and_names_a_newer_one_that_is_not(
+    imm_rl_command: Command, at_home: Path
+) -> None:
+    unfinished = _run()
+    (unfinished.path / "summary.json").unlink()
+    os.utime(unfinished.path / "config.yaml", (2_000_000_000, 2_000_000_000))
+    resume = f"imm-rl train --resume {unfinished.path}"
+
+    outcome = imm_rl_command("evaluate")
+    assert outcome.code == 2
+    assert outcome.err == (
+        "imm-rl evaluate: error: there is no finished run below runs. "
+        f"Go on with the newest: {resume}\n"
+    )
+
+    finished = _run()
+    outcome = imm_rl_command("evaluate")
+    assert outcome.code == 0
+    assert outcome.out.startswith(f"{finished.path} in tiger")
+    assert outcome.err == (
+        f"passed over {unfinished.path}, which is newer: it is not finished; go on with it: {resume}\n"
+    )
 
 
 def test_evaluate_takes_all_seeds_of_a_run_in_order(imm_rl_command: Command, at_home: Path) -> None:

@@ -26,8 +26,9 @@ from imm_rl.errors import InvalidInputError
 
 def train(config, path, command, threads, quiet):
     path.mkdir()
-    if config == "killed":
-        while not (path.parent / "wait").is_dir():
+    if config.startswith("killed"):
+        awaited = "go" if config == "killed-later" else "wait"
+        while not (path.parent / awaited).is_dir():
             time.sleep(0.01)
         os.kill(os.getpid(), signal.SIGKILL)
     if config == "fails":
@@ -103,6 +104,52 @@ def test_what_one_of_them_raises_is_raised_and_those_that_wait_are_not_begun(
         run(tmp_path, train, "wait", "fails", "wait", "three")
     assert (tmp_path / "wait/saved").is_file()
     assert not (tmp_path / "three").exists()
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.02, 0.1, 0.3, 1.0])
+def test_ctrl_c_at_any_moment_of_their_start_stops_them(
+    tmp_path: Path, train: Any, delay: float, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt() -> None:  # as a terminal does: all of them get it
+        while not (found := multiprocessing.active_children()):
+            time.sleep(0.001)
+        time.sleep(delay)
+        for process in {*found, *multiprocessing.active_children()}:
+            os.kill(int(process.pid or 0), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    presser = threading.Thread(target=interrupt)
+    presser.start()
+    try:
+        with pytest.raises(StoppedError, match="stopped; go on with: imm-rl again"):
+            run(tmp_path, train, "wait", "wait", "two")
+    finally:
+        presser.join()
+        signal.signal(signal.SIGINT, before)
+    assert capfd.readouterr() == ("", "")
+    assert not (tmp_path / "two").exists()
+    assert not multiprocessing.active_children()
+
+
+def test_workers_that_die_after_ctrl_c_are_no_failure(tmp_path: Path, train: Any) -> None:
+    def interrupt() -> None:
+        while not (tmp_path / "killed-later").is_dir():
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+        while not (tmp_path / "wait/saved").is_file():  # it has heard
+            time.sleep(0.01)
+        (tmp_path / "go").mkdir()
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    presser = threading.Thread(target=interrupt)
+    presser.start()
+    try:
+        with pytest.raises(StoppedError, match="stopped; go on with: imm-rl again"):
+            run(tmp_path, train, "wait", "killed-later")
+    finally:
+        presser.join()
+        signal.signal(signal.SIGINT, before)
 
 
 def test_ctrl_c_lets_them_save_their_state(tmp_path: Path, train: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -36,8 +37,19 @@ def test_commands_of_agents_refuse_a_run_of_a_language_model(
     assert outcome.err.strip().endswith(f"{run} is a run of a language model. Try: {advice} {run}")
 
 
+def test_compare_of_runs_of_language_models_says_what_to_type(
+    run: str, imm_rl_command: Callable[..., Any]
+) -> None:
+    shutil.copytree(run, f"{run}b")
+    outcome = imm_rl_command("compare", run, f"{run}b")
+    assert outcome.code == 2
+    assert outcome.err == (
+        "imm-rl compare: error: imm-rl compare is for runs of agents, and these are of language models. "
+        f"Try: imm-rl lm evaluate {run} {run}b\n"
+    )
+
+
 def test_the_newest_run_of_an_agent_is_none_of_a_language_model(run: str) -> None:
     del run
-    with pytest.raises(ValueError, match="there is no run below runs"):
-        RunFolder.latest("runs")
-    assert RunFolder.latest("runs/lm").path.name == "lstm-batch-1"
+    assert RunFolder.every("runs") == []
+    assert [found.path.name for found in RunFolder.every("runs/lm")] == ["lstm-batch-1"]

@@ -279,8 +279,15 @@ def test_generate_takes_the_newest_run_and_a_temperature(
         for options in (("--top-k", "1"), ("--temperature", "1e-9"))
     ]
     assert len(set(greedy)) == 1
-    of_first_seed = imm_rl_command("lm", "generate", several, *words).out
-    assert of_first_seed == imm_rl_command("lm", "generate", several / "seed_3", *words).out
+    first = imm_rl_command("lm", "generate", several, *words)
+    alone = imm_rl_command("lm", "generate", several / "seed_3", *words)
+    assert first.out == alone.out
+    told = (
+        f"model: {several}/seed_3 (seed 3), the first of 2 seeds; another one: imm-rl lm generate "
+        f"{several}/seed_"
+    )
+    assert first.err.startswith(told)
+    assert alone.err == ""
 
 
 def test_other_files_are_no_models(imm_rl_command: Command, tmp_path: Path, several: Path) -> None:

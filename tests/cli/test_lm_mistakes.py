@@ -29,6 +29,7 @@ FILES = {
     "unknown.yaml": "corpus: text\nhiden_size: 3\n",
     "agent.yaml": "env: tiger\n",
     "typed.yaml": "epochs: many\n",
+    "vast.yaml": "epochs: 10000000000\n",
     "real.yaml": "epochs: 2.5\n",
     "useless.yaml": "method: batch\nk: 3\n",
     "null.yaml": "method: null\n",
@@ -36,6 +37,8 @@ FILES = {
     "file": "",
     "garbage.npz": "no archive",
 }
+
+LONG = "n" * 300
 
 TRAIN = [
     # names
@@ -60,7 +63,10 @@ TRAIN = [
         "--corpus text --model transformer --hidden-size 8 --epochs 3 --warmup 3",
         "warmup must be less than the updates of the training, 3 (3 epochs of 1); received 3. Take",
     ),
-    ("--corpus text --preset gpu", "warmup must be less than the updates of the training, 40 "),
+    (
+        "--corpus text --preset gpu --warmup 1000",
+        "warmup must be less than the updates of the training, 40 ",
+    ),
     ("--corpus text --warmup 200 --dry-run", "warmup must be less than the updates"),
     ("--method bach", "unknown method 'bach'. Did you mean 'batch'?"),
     ("--lambda paper", "lambda 'paper' is the rule of the paper's agents"),
@@ -99,12 +105,30 @@ TRAIN = [
     ("--seeds 1,1", "seeds must all differ"),
     ("--start soon", "start must be epoch:N, N ≥ 0, or ppl:X, X ≥ 1; received 'soon'"),
     ("--start epoch:0.5", "start must be epoch:N"),
+    ("--seeds 4294967296", "seeds must be at most 4,294,967,295"),
+    ("--epochs 1e20", "epochs must be at most 2,147,483,647; received '1e20'"),
+    ("--layers 1e20", "layers must be at most 2,147,483,647"),
+    ("--method sampled --history 1e20", "history must be at most 2,147,483,647"),
+    ("--config vast.yaml", "epochs must be at most 2,147,483,647; received 10000000000"),
+    (
+        "--corpus text --batch-size 2 --layers 2147483647",
+        " GB of memory. Take a smaller hidden_size or max_vocab, or fewer layers.",
+    ),
+    (
+        "--corpus text --batch-size 2 --model transformer --warmup 0 --hidden-size 2147483640",
+        "the model would have 1.66e+20 parameters, ",
+    ),
+    (
+        "--corpus text --batch-size 2 --method sampled --history 2147483647",
+        "history must be at most the words of the training text, ",
+    ),
+    (f"--corpus {LONG}", f"File name too long: {LONG}"),
+    (f"--config {LONG}", f"cannot read {LONG}: File name too long."),
     ("--lambda much", "a λ schedule must be a number or have one of the forms 0.25"),
     ("--lambda -1", "at least 0; received -1.0"),
     ("--method sampled --contexts -1", "contexts must be a whole number ≥"),
     # contradictions
     ("--method none --lambda 0.5", "the method 'none' has no term to weigh. Leave it out"),
-    ("--method none --order 3", "order is of no use to the method 'none'"),
     ("--method none --start epoch:3", "start is of no use to the method 'none'"),
     ("--k 3", "k is of no use to the method 'batch'. Leave it out, or choose --method sampled"),
     ("--method noising --history 9", "history is of no use to the method 'noising'"),
@@ -120,9 +144,9 @@ TRAIN = [
     ("--config malformed.yaml", "malformed.yaml, line 2: malformed YAML"),
     (
         "--config unknown.yaml",
-        "unknown key in unknown.yaml 'hiden_size'. Did you mean 'hidden_size'?",
+        "unknown key 'hiden_size' in unknown.yaml. Did you mean 'hidden_size'?",
     ),
-    ("--config agent.yaml", "unknown key in agent.yaml 'env'"),
+    ("--config agent.yaml", "unknown key 'env' in agent.yaml"),
     ("--config typed.yaml", "epochs must be a whole number ≥ 1"),
     ("--config real.yaml", "epochs must be a whole number ≥ 1; received 2.5"),
     ("--config useless.yaml", "k is of no use to the method 'batch'"),
@@ -130,6 +154,8 @@ TRAIN = [
     ("--config list.yaml", "list.yaml must hold names with values"),
     ("--corpus text --logdir file", "cannot write runs to file: {here}/file is no folder"),
     ("--corpus text --logdir file/runs", "is no folder"),
+    ("--corpus ~nosuchuser/t", "~nosuchuser/t: the home folder ~nosuchuser is not known here"),
+    ("--resume ~nosuchuser/t", "the home folder ~nosuchuser is not known here"),
     ("--resume none", "there is no folder none"),
     ("--resume text", "text is no run folder: it has no config.yaml"),
     ("--resume text --k 3", "cannot be combined with --k"),
@@ -139,6 +165,8 @@ OTHERS = [
     ("lm --evn", "unknown option '--evn'. Did you mean '--version'? See imm-rl lm --help"),
     ("lmtrain", "unknown command 'lmtrain'. Did you mean 'lm train'?"),
     ("lm evaluate", "there is no finished run below runs/lm"),
+    (f"lm evaluate {LONG}", f"File name too long: {LONG}"),
+    (f"lm generate {LONG}", f"File name too long: {LONG}"),
     ("lm evaluate none", "there is no file or folder none"),
     ("lm evaluate empty", "empty has no model.npz"),
     ("lm evaluate garbage.npz", "garbage.npz is no checkpoint of a language model: it is no whole"),
@@ -151,6 +179,9 @@ OTHERS = [
     ("lm generate --temperature cold", "--temperature must be a number > 0"),
     ("lm generate --top-k -1", "--top-k must be a whole number ≥ 0"),
     ("lm generate --seed x", "--seed must be a whole number ≥ 0"),
+    ("lm generate --seed 18446744073709551616", "--seed must be at most 4,294,967,295"),
+    ("lm generate --words 1e20", "--words must be at most 2,147,483,647"),
+    ("lm generate --logdir ~nosuchuser/t", "the home folder ~nosuchuser is not known here"),
 ]
 MISTAKES = [*((f"lm train {words}", message) for words, message in TRAIN), *OTHERS]
 

@@ -76,6 +76,18 @@ def train(imm_rl_command: Command, text: Path, tmp_path: Path) -> Command:
     return run
 
 
+def test_the_run_folder_of_one_file_goes_by_its_stem(
+    imm_rl_command: Command, tmp_path: Path
+) -> None:
+    write_text(tmp_path / "text")
+    file = tmp_path / "mon texte é.txt"
+    (tmp_path / "text" / "train.txt").rename(file)
+    words = ("--corpus", file, "--logdir", tmp_path / "runs", "--seeds", "0")
+    outcome = imm_rl_command("lm", "train", *TINY, *words)
+    assert outcome.code == 0, outcome.err
+    assert (tmp_path / "runs" / "lm" / "mon-texte" / "lstm-batch-1" / "summary.json").is_file()
+
+
 def run_folder(tmp_path: Path, name: str = "lstm-batch-1") -> Path:
     return tmp_path / "runs" / "lm" / "text" / name
 
@@ -203,7 +215,7 @@ def test_train_without_a_term_keeps_no_ngram_model(train: Command, tmp_path: Pat
     assert not (folder / "restricted.arpa.gz").exists()
     config = yaml.safe_load((folder / "config.yaml").read_text())
     assert config["lambda"] == "0"
-    assert "order" not in config
+    assert config["order"] == 2  # what it was held against
     assert "restricted model" not in outcome.err
 
 
@@ -283,3 +295,18 @@ def test_many_unknown_words_are_remarked_upon(
     outcome = imm_rl_command("lm", "train", "--corpus", text, "--dry-run", "--logdir", tmp_path)
     assert outcome.code == 0
     assert "67 % of the validation words are unknown" in outcome.out
+
+
+def test_a_training_without_a_number_fails_and_is_no_result(train: Command, tmp_path: Path) -> None:
+    outcome = train("--seeds", "3", "--init-range", "1e30", "--epochs", "1")
+
+    folder = run_folder(tmp_path, "lstm-batch-1")
+    assert outcome.code == 1
+    assert outcome.err.splitlines()[-1] == (
+        "imm-rl lm train: error: the training diverged: after none of its 1 epochs was the validation "
+        "perplexity a number. Train with a smaller init_range, learning_rate or λ. The run's files are "
+        f"in {folder}"
+    )
+    assert "Traceback" not in outcome.err
+    assert not (folder / "summary.json").exists()
+    assert not (folder / "model.npz").exists()

@@ -101,3 +101,30 @@ def test_a_model_that_cannot_be_compiled_is_one_line(text: str, tmp_path: Path) 
     (line,) = done.stderr.splitlines()
     assert line.startswith("imm-rl lm train: error: the model cannot be compiled here: ")
     assert "without --compile" in line
+
+
+def test_a_warm_up_of_the_preset_gives_way_to_a_short_text_and_a_typed_one_does_not(
+    imm_rl_command: Callable[..., Any], text: str, tmp_path: Path
+) -> None:
+    logdir = tmp_path / "runs"
+    small = [*SMALL[:6], *SMALL[8:]]  # without --warmup
+    words = ["--corpus", text, "--model", "transformer", "--logdir", logdir, "--seeds", "0", *small]
+
+    planned = imm_rl_command("lm", "train", *words, "--dry-run")
+    trained = imm_rl_command("lm", "train", *words)
+    typed = imm_rl_command("lm", "train", *words, "--warmup", "100")
+
+    assert (planned.code, trained.code, typed.code) == (0, 0, 2)
+    said = "warm-up: 3 updates, a tenth of the training's 36; the 100 of preset laptop are for a longer"
+    assert f"{said} text" in planned.out.splitlines()
+    assert f"{said} text" in trained.out.splitlines()
+    assert "warmup must be less than the updates of the training, 36" in typed.err
+    (run,) = (logdir / "lm" / "text").iterdir()
+    assert "warmup: 3\n" in (run / "config.yaml").read_text()
+
+
+def test_a_warm_up_that_a_text_has_room_for_is_that_of_the_preset() -> None:
+    from imm_rl.cli.lm_folder import run_corpus, with_fitting_warmup
+
+    config = resolve({"model": "transformer", "seeds": "0"}, {})
+    assert with_fitting_warmup(config, run_corpus(config)) == (config, "")

@@ -29,6 +29,8 @@ FILES = {
     "file": "",
     "garbage.npz": "no archive",
     "garbage.zip": "no archive",
+    "one.POMDP": HEAD + "T: * uniform\nO: * uniform\n",
+    "one.txt": HEAD + "T: * uniform\nO: * uniform\n",
     "empty/notes.txt": "",
 }
 
@@ -59,6 +61,12 @@ MISTAKES = [
     ("train --env tiger 3", "unexpected argument '3'"),
     ("train --env tiger --steps", "--steps: expected one argument"),
     ("train --env tiger --fast=3", "--fast: ignored explicit argument '3'"),
+    (
+        "train --env one.txt",
+        "unknown environment 'one.txt'. There is a file of this name; if it is a POMDP file, give it a "
+        "name that ends in .POMDP, such as one.POMDP.",
+    ),
+    ("train --resume empt", "there is no folder empt. Did you mean empty?"),
     # schedules
     ("train --env tiger --lambda linaer:1->0@0.5", "linear:1->0@0.5"),
     ("train --env tiger --lambda -1", "at least 0; received -1.0"),
@@ -166,7 +174,7 @@ MISTAKES = [
     ("train --env tiger --restricted garbage.npz", "garbage.npz"),
     ("train --config none.yaml", "cannot read none.yaml: No such file"),
     ("train --config malformed.yaml", "malformed.yaml, line 2: malformed YAML"),
-    ("train --config unknown.yaml", "unknown key in unknown.yaml 'stepz'. Did you mean 'steps'?"),
+    ("train --config unknown.yaml", "unknown key 'stepz' in unknown.yaml. Did you mean 'steps'?"),
     ("train --config typed.yaml", "steps must be a whole number ≥ 1"),
     ("train --config list.yaml", "must hold names with values"),
     ("train --env tiger --logdir file", "cannot write a run folder below file"),
@@ -197,10 +205,16 @@ MISTAKES = [
     ("solve --env tiger --compare qmdp,fib --explain", "Give up --compare"),
     ("solve --env tiger --compare qmdp,fib --plot bounds.gif", "--plot must be a file name"),
     # evaluate
-    ("evaluate", "there is no run below runs"),
+    ("evaluate", "there is no finished run below runs"),
     ("evaluate none", "there is no run or policy none"),
     ("evaluate empty", "empty is no run folder"),
-    ("evaluate garbage.zip", "garbage.zip is no saved policy"),
+    ("evaluate garbage.zip", "garbage.zip is no saved policy of imm-rl: it is no zip file."),
+    (
+        "evaluate one.POMDP",
+        "one.POMDP is a problem and no policy. It goes behind --env: imm-rl evaluate POLICY --env one.POM",
+    ),
+    ("watch one.POMDP", "It goes behind --env: imm-rl watch POLICY --env one.POMDP"),
+    ("evaluate emty", "there is no run or policy emty. Did you mean empty?"),
     ("evaluate garbage.npz --env tiger", "garbage.npz"),
     ("evaluate tiger.npz", "does not say which environment it is for. Give --env"),
     ("evaluate tiger.npz --env cheese", "2 states and 3 actions"),

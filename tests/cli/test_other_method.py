@@ -159,7 +159,7 @@ def test_what_the_new_method_would_ignore_is_refused_by_name(
     ("was", "changes", "now", "message"),
     [
         ("sampled", {"k": 3}, "batch", "c.yaml has k 3, of which the method 'batch' has no use"),
-        ("batch", {"order": 3}, "none", "Delete it there, or use --method batch."),
+        ("batch", {"start": "epoch:1"}, "none", "Delete it there, or use --method batch."),
         (
             "batch",
             {"lambda": 0.3},
@@ -168,7 +168,7 @@ def test_what_the_new_method_would_ignore_is_refused_by_name(
         ),
         ("batch", {"preset": "papr"}, "none", "Did you mean 'paper'?"),
         ("batch", {"model": "lstn"}, "none", "Did you mean 'lstm'?"),
-        ("batch", {"order": "many"}, "none", "c.yaml has order many"),
+        ("batch", {"start": "soon"}, "none", "c.yaml has start soon"),
     ],
 )
 def test_what_a_language_model_s_new_method_would_ignore_is_refused_by_name(

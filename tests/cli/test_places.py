@@ -67,6 +67,30 @@ def test_a_folder_that_cannot_be_made_is_one_line(
 
 
 @pytest.mark.parametrize("words", FOLDERS.values(), ids=FOLDERS)
+def test_a_home_folder_of_nobody_is_one_line(
+    words: str, imm_rl_command: Command, folder: Path
+) -> None:
+    error = _refused(imm_rl_command, folder, words, "~nosuchuser/t")
+
+    assert "the home folder ~nosuchuser is not known here. Give the whole path" in error
+
+
+@pytest.mark.parametrize("words", FOLDERS.values(), ids=FOLDERS)
+def test_a_home_folder_that_the_shell_left_alone_is_found(
+    words: str, imm_rl_command: Command, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "home").mkdir()
+    (folder / "home/taken").write_text("")
+    monkeypatch.setenv("HOME", str(folder / "home"))
+
+    outcome = imm_rl_command(*shlex.split(words.format("~/taken/runs")))
+
+    assert outcome.code == 2
+    assert f"{folder}/home/taken" in outcome.err
+    assert not (folder / "~").exists()
+
+
+@pytest.mark.parametrize("words", FOLDERS.values(), ids=FOLDERS)
 def test_a_folder_that_takes_no_file_is_one_line(
     words: str, imm_rl_command: Command, folder: Path
 ) -> None:

@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
-from imm_rl.cli.curve_picture import Line, figure
+from imm_rl.cli.curve_picture import COLOURS, Line, figure, looks
 from imm_rl.curve_statistics import bands
 
 Command = Callable[..., Any]
@@ -55,6 +56,58 @@ def test_figure_has_a_line_a_band_and_a_label_for_each_run() -> None:
     assert axes.get_xlabel() == "environment steps of a seed"
     assert axes.get_ylabel() == "return"
     assert "optimum" in [text.get_text() for text in axes.texts]
+
+
+def _limits(lines: list[Line], levels: list[tuple[str, float]]) -> tuple[float, float]:
+    (axes,) = figure(lines, y_label="return", levels=levels).axes
+    low, high = axes.get_ylim()
+    return low, high
+
+
+def test_band_of_two_seeds_leaves_the_axes_rather_than_flatten_the_curves() -> None:
+    steps = np.arange(1.0, 6.0) * 1000
+    values = np.stack([np.arange(5.0), np.arange(5.0) + 2.0], axis=1)  # means 1 to 5
+    line = Line("two", steps, *bands(values))
+    assert line.high.max() > 15.0
+
+    low, high = _limits([line], [("optimum", 9.0)])
+
+    # A range of 8 from 1 to 9: 0.3 of it on each side for bands, and a margin of 0.08 of all that.
+    assert low == pytest.approx(1.0 - 2.4 - 0.08 * 12.8)
+    assert high == pytest.approx(9.0 + 2.4 + 0.08 * 12.8)
+
+
+def test_limits_hold_a_narrow_band_whole_and_level_lines_too() -> None:
+    steps = np.arange(1.0, 6.0) * 1000
+    narrow = Line("many", steps, *bands(np.arange(5.0)[:, None] + np.linspace(-0.5, 0.5, 30)))
+    level = Line("two", steps, *bands(np.tile([3.0, 5.0], (5, 1))))
+    alone = Line("one", steps, *bands(np.full((5, 1), 3.0)))
+
+    low, high = _limits([narrow], [])
+    assert low < narrow.low.min() < narrow.high.max() < high
+    low, high = _limits([level], [])
+    assert low < level.low.min() < level.high.max() < high
+    low, high = _limits([alone], [])
+    assert low < 3.0 < high
+
+
+def test_plot_shows_students_t_of_two_seeds_in_picture_and_table(
+    imm_rl_command: Command, tmp_path: Path
+) -> None:
+    folder = tmp_path / "r"
+    folder.mkdir()
+    (folder / "config.yaml").write_text("env: tiger\nseeds: [0, 1]\n")
+    for seed, last in ((0, 1.0), (1, 3.0)):
+        (folder / f"seed_{seed}").mkdir()
+        (folder / f"seed_{seed}" / "progress.csv").write_text(
+            f"env_steps,eval/mean_reward\n100,{last - 1.0}\n200,{last}\n"
+        )
+
+    outcome = imm_rl_command("plot", folder, "--out", tmp_path / "x.png", "--json")
+
+    # t(0.975; 1 degree) = 12.7062, and the standard error of 1 and 3 is 1.
+    (found,) = json.loads(outcome.out)["runs"]
+    assert found["ci95"] == pytest.approx([2.0 - 12.7062, 2.0 + 12.7062], abs=1e-3)
 
 
 @pytest.mark.parametrize("suffix", ["png", "pdf", "svg"])
@@ -201,6 +254,33 @@ def test_plot_without_a_path_draws_what_was_started_last(
     assert len(json.loads(outcome.out)["runs"]) == n_lines
 
 
+def test_plot_without_a_path_passes_over_what_has_nothing_to_draw(
+    imm_rl_command: Command, runs: Path
+) -> None:
+    for file in runs.rglob("*"):
+        os.utime(file, (1000, 1000))
+    for name, time in (("begun-1", 3000), ("begun-2", 2500)):
+        (runs / "tiger" / name).mkdir()
+        config = runs / "tiger" / name / "config.yaml"
+        config.write_text("env: tiger\nseeds: [0]\n")
+        os.utime(config, (time, time))
+    os.utime(runs / "sweeps" / "weights" / "sweep.yaml", (2000, 2000))
+
+    outcome = imm_rl_command("plot", "--json")
+
+    assert outcome.code == 0, outcome.err
+    assert len(json.loads(outcome.out)["runs"]) == 3
+    passed = "passed over runs/tiger/begun-1, which is newer: it is without anything to draw"
+    assert passed in outcome.err.splitlines()
+    shutil.rmtree(runs / "sweeps")
+    shutil.rmtree(runs / "tiger")
+    (runs / "tiger" / "begun-1").mkdir(parents=True)
+    (runs / "tiger" / "begun-1" / "config.yaml").write_text("env: tiger\nseeds: [0]\n")
+    outcome = imm_rl_command("plot")
+    assert outcome.code == 2
+    assert "there is nothing to draw: runs/tiger/begun-1: it has no progress.csv" in outcome.err
+
+
 @pytest.mark.parametrize(
     ("folder", "n_lines"),
     [("tiger/compare-1", 2), ("tiger/compared-runs-1", 2), ("sweeps/weights", 3), ("tiger", 3)],
@@ -212,6 +292,60 @@ def test_plot_takes_a_folder_of_runs(
 
     found = json.loads(outcome.out)["runs"]
     assert len({run["label"] for run in found}) == len(found) == n_lines
+
+
+def test_plot_says_that_runs_are_of_different_problems(
+    imm_rl_command: Command, tmp_path: Path
+) -> None:
+    one, other = _run(tmp_path / "a", 2), _run(tmp_path / "b", 2, lam=0.5)
+    out = ["--out", tmp_path / "x.png"]
+
+    assert imm_rl_command("plot", one, other, *out).err == ""
+    text = (other / "config.yaml").read_text()
+    (other / "config.yaml").write_text(text.replace("env: tiger", "env: /home/me/foo.POMDP"))
+    outcome = imm_rl_command("plot", one, other, *out)
+
+    assert outcome.code == 0
+    assert outcome.err == (
+        "imm-rl plot: warning: the runs are of 2 problems (tiger, foo), whose returns do not compare, "
+        "on one axis.\n"
+    )
+
+
+def test_method_has_one_colour_in_comparisons_and_plots(
+    imm_rl_command: Command, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """imm, which alone has a matching term, and none, in either order."""
+    drawn: list[Any] = []
+    monkeypatch.setattr(Figure, "savefig", lambda self, *_, **__: drawn.append(self))
+    words = ["--env", "tiger", "--seeds", "0,1", "--logdir", tmp_path, *tiny, "--quiet"]
+
+    for methods in ("none,imm", "imm,none"):
+        assert imm_rl_command("compare", *words, "--methods", methods).code == 0
+    for metric in ("eval/mean_reward", "imm/kl"):
+        words = ["plot", tmp_path / "tiger" / "compare-1", "--metric", metric]
+        assert imm_rl_command(*words, "--out", tmp_path / "x.png", "--labels", "I,N").code == 0
+
+    seen = [{line.get_label(): line.get_color() for line in d.axes[0].lines} for d in drawn]
+    assert [(s["none"], s["imm"]) for s in seen[:2]] == [(COLOURS[0], COLOURS[1])] * 2
+    assert (seen[2]["N"], seen[2]["I"]) == (COLOURS[0], COLOURS[1])
+    assert seen[3]["I"] == COLOURS[1]
+
+
+@pytest.mark.parametrize(
+    ("methods", "expected"),
+    [
+        (["imm", "none"], [1, 0]),
+        (["imm", "imm"], [0, 1]),
+        ([None, "imm"], [0, 1]),
+        (["imm", "another"], [0, 1]),
+        ([], []),
+    ],
+)
+def test_looks_are_methods_where_these_are_known_and_distinct(
+    methods: list[str | None], expected: list[int]
+) -> None:
+    assert looks(methods) == expected
 
 
 def test_plot_of_everything_leaves_language_models_out_by_name(

@@ -6,6 +6,7 @@ import csv
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
 
 from imm_rl.agents import paper
 from imm_rl.agents.paper import Point
@@ -64,6 +65,32 @@ def test_reproduce_sets_ours_beside_the_published(capsys: pytest.CaptureFixture[
     assert "| 90.00 ± 0.50 |" in note
 
 
+def test_published_means_have_the_colours_of_their_curves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four curves lie close together: a mark of no colour could be of any of them."""
+    points = [
+        Point(curve, epochs, 0.2, mean=at + epochs, sd=1.0, p10=at, p90=at + 9.0, runs=30)
+        for at, curve in enumerate(report.STYLES)
+        for epochs in (1, 2)
+    ]
+    published = {(p.curve, p.epochs): report.Published(p.mean + 0.5, 1.0, 30) for p in points}
+    drawn: list[Figure] = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: drawn.append(figure))
+
+    report.figure_2_picture(Path("x.png"), points, published)
+
+    (axes,) = drawn[0].axes
+    assert "bars: 10th to 90th percentile" in axes.get_ylabel()
+    for at, (curve, (colour, marker, _)) in enumerate(report.STYLES.items()):
+        (hollow,) = (
+            line
+            for line in axes.lines
+            if line.get_markerfacecolor() == "none" and line.get_color() == colour
+        )
+        assert hollow.get_marker() == marker, curve
+        assert list(hollow.get_ydata()) == [at + 1.5, at + 2.5]
+    assert "hollow: the published means" in [t.get_text() for t in axes.get_legend().get_texts()]
+
+
 def test_reproduce_lambda_search_writes_csv_png_and_note() -> None:
     assert main(["reproduce", "lambda-search", "--out", "made", "--runs", "2", "--quiet"]) == 0
     made = rows(Path("made/lambda-search.csv"))
@@ -81,7 +108,12 @@ def test_reproduce_lambda_search_writes_csv_png_and_note() -> None:
         (["figure-2"], "--out"),
         (["figure-2", "--out", "x", "--runs", "1"], "--runs must be at least 2"),
         (["figure-2", "--out", "x", "--runs", "many"], "--runs"),
-        (["figure-2", "--out", "x", "--seed", "-1"], "--seed must be ≥ 0"),
+        (["figure-2", "--out", "x", "--seed", "-1"], "--seed must be a whole number ≥ 0"),
+        (
+            ["figure-2", "--out", "x", "--seed", "4294967296"],
+            "--seed must be at most 4,294,967,295",
+        ),
+        (["figure-2", "--out", "x", "--runs", "1e20"], "--runs must be at most 2,147,483,647"),
         (["figure-2", "--out", "x", "--published", "absent.csv"], "cannot read absent.csv"),
         (
             ["lambda-search", "--out", "x", "--published", "a.csv"],

@@ -35,7 +35,7 @@ def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for part, lines in (("train", 60), ("valid", 15), ("test", 15)):
         text = [" ".join(rng.choice(WORDS, size=5)) for _ in range(lines)]
         Path(f"text/{part}.txt").write_text("\n".join(text))
-    Path("small.yaml").write_text("epochs: 2\nhidden_size: 8\nbatch_size: 4\nunroll: 8\nk: 3\n")
+    Path("small.yaml").write_text("epochs: 2\nhidden_size: 8\nbatch_size: 4\nunroll: 8\n")
 
 
 def rows_of(name: str) -> list[dict[str, str]]:
@@ -83,6 +83,103 @@ def test_table_bigram_takes_up_the_trainings_of_table_1(imm_rl_command: Callable
     assert "Kneser-Ney of order 2" in Path("made/table-bigram.md").read_text()
 
 
+def test_every_method_of_a_table_is_measured_with_its_order(
+    imm_rl_command: Callable[..., Any],
+) -> None:
+    with Path("small.yaml").open("a") as file:
+        file.write("order: 3\n")
+    few = ("--methods", "none,batch", "--seeds", "0")
+    assert imm_rl_command(*table("table-bigram", *few)).code == 0
+    runs = {name: RunFolder(f"made/runs/{name}-seed-0") for name in ("none", "batch")}
+    summaries = {name: run.summary() for name, run in runs.items()}
+    assert {name: found["ngram_order"] for name, found in summaries.items()} == {
+        "none": 3,
+        "batch": 3,
+    }
+    assert [run.config()["order"] for run in runs.values()] == [3, 3]
+    note = Path("made/table-bigram.md").read_text()
+    assert "induced model of order 3, validation" in note
+    kneser_ney = summaries["batch"]["ngram_valid_perplexity"]
+    assert f"| Kneser-Ney of order 3 |  | {kneser_ney:.4g} |" in note
+    # The trainings of another order are no part of a table of this one.
+    Path("small.yaml").write_text(Path("small.yaml").read_text().replace("order: 3", "order: 2"))
+    outcome = imm_rl_command(*table("table-bigram", *few))
+    assert outcome.code == 2
+    assert "order is 3 there and 2 now" in outcome.err
+
+
+def test_rows_that_were_measured_with_other_orders_are_refused(
+    imm_rl_command: Callable[..., Any],
+) -> None:
+    few = ("--methods", "none,batch", "--seeds", "0")
+    assert imm_rl_command(*table("table-1", *few)).code == 0
+    report_before = Path("made/table-1.md").read_bytes()
+    place = RunFolder("made/runs/none-seed-0")
+    place.write_json("summary.json", {**place.summary(), "ngram_order": 3})
+    outcome = imm_rl_command(*table("table-1", *few))
+    assert outcome.code == 2
+    assert outcome.err == (
+        "imm-rl reproduce: error: the training none, seed 0, was measured with order 3, and the table is "
+        "of order 2. Give --out another folder.\n"
+    )
+    assert Path("made/table-1.md").read_bytes() == report_before
+
+
+@pytest.mark.parametrize(
+    ("methods", "text", "message"),
+    [
+        (
+            "none,batch",
+            "heads: 3",
+            "heads, which is of no use to the model 'lstm'. Leave it out, or",
+        ),
+        ("none,batch", "memory: 7", "memory, which is of no use to the model 'lstm'"),
+        (
+            "none,batch",
+            "k: 0",
+            "k, which is of no use to any of the table's methods (none, batch). Leave it out, or add "
+            "sampled to --methods.",
+        ),
+        ("none,batch", "between: rubbish", "between, which is of no use to any of"),
+        ("none", "start: epoch:1", "(none). Leave it out, or add batch to --methods."),
+        ("none,sampled", "k: 0", "k must be a whole number ≥ 1"),
+        ("none,sampled", "between: rubbish", "unknown between 'rubbish'"),
+        (
+            "none,sampled",
+            "every: 1\nbetween: none",
+            "between, which is of no use where every update draws (every: 1)",
+        ),
+    ],
+)
+def test_a_config_s_setting_that_nothing_in_the_table_uses_is_refused(
+    methods: str, text: str, message: str, imm_rl_command: Callable[..., Any]
+) -> None:
+    with Path("small.yaml").open("a") as file:
+        file.write(text)
+    outcome = imm_rl_command(*table("table-1", "--methods", methods, "--seeds", "0"))
+    assert outcome.code == 2
+    assert message in outcome.err
+    assert outcome.err.count("\n") == 1
+    assert not Path("made").exists()
+
+
+def test_a_preset_s_own_model_may_have_its_settings(imm_rl_command: Callable[..., Any]) -> None:
+    Path("small.yaml").write_text(
+        "epochs: 1\nhidden_size: 8\nlayers: 1\nbatch_size: 4\nunroll: 8\nheads: 2\nmemory: 3\n"
+        "warmup: 0\nprecision: float32\ncompile: false\n"
+    )
+    few = ("--preset", "gpu", "--methods", "none", "--seeds", "0")
+    assert imm_rl_command(*table("table-1", *few)).code == 0
+    config = RunFolder("made/runs/none-seed-0").config()
+    assert (config["model"], config["heads"], config["memory"]) == ("transformer", 2, 3)
+
+
+def test_counts_are_written_as_everywhere(imm_rl_command: Callable[..., Any]) -> None:
+    few = ("--methods", "none", "--seeds", "0")
+    assert imm_rl_command(*table("table-1", *few, "--jobs", "2e0", "--quiet")).code == 0
+    assert len(rows_of("table-1")) == 1
+
+
 def test_a_table_may_grow_by_methods_and_seeds(imm_rl_command: Callable[..., Any]) -> None:
     assert imm_rl_command(*table("table-1", "--methods", "none", "--seeds", "0")).code == 0
     first = RunFolder("made/runs/none-seed-0").summary()
@@ -113,6 +210,9 @@ def test_jobs_side_by_side_give_the_table_of_one_at_a_time(
         (["--preset", "labtop"], "Did you mean 'laptop'?"),
         (["--seeds", "x"], "--seeds must be whole numbers"),
         (["--jobs", "0"], "--jobs must be"),
+        (["--jobs", "1.5"], "--jobs must be a whole number ≥ 1"),
+        (["--jobs", "1e20"], "--jobs must be at most 1,000"),
+        (["--seeds", "4294967296"], "--seeds must be at most 4,294,967,295"),
         (["--runs", "3"], "--runs belongs to"),
         (["--device", "cudda"], "Did you mean 'cuda'?"),
     ],
@@ -234,20 +334,29 @@ def test_a_table_begun_before_a_setting_was_there_goes_on(
 SLOW = "epochs: 400\nhidden_size: 8\nbatch_size: 4\nunroll: 8\nk: 3\n"
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("jobs", ["1", "2"])
-def test_ctrl_c_stops_a_table_and_the_same_command_goes_on(jobs: str) -> None:
-    Path("small.yaml").write_text(SLOW)
-    words = table("table-1", "--seeds", "0-1", "--jobs", jobs)
-    # Ctrl-C is heeded even where the tests run in the background, which ignores it.
+def _started(words: list[str]) -> subprocess.Popen[str]:
+    """The command in a process group of its own.
+
+    Ctrl-C is heeded even where the tests run in the background, which ignores it.
+    """
     start = (
         "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
         "from imm_rl.cli import main; sys.exit(main(sys.argv[1:]))"
     )
-    command = [sys.executable, "-c", start, *words]
-    started = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    return subprocess.Popen(
+        [sys.executable, "-c", start, *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_ctrl_c_stops_a_table_and_the_same_command_goes_on(jobs: str) -> None:
+    Path("small.yaml").write_text(SLOW)
+    started = _started(table("table-1", "--seeds", "0-1", "--jobs", jobs))
     first = Path("made/runs/none-seed-0/checkpoints/latest.npz")
     ends = time.monotonic() + 120
     while not first.is_file() and started.poll() is None and time.monotonic() < ends:
@@ -262,10 +371,61 @@ def test_ctrl_c_stops_a_table_and_the_same_command_goes_on(jobs: str) -> None:
     assert 0 < before < 400
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("delay", [0.0, 0.5, 2.0])
+def test_ctrl_c_while_a_table_s_workers_start_says_how_to_go_on(delay: float) -> None:
+    Path("small.yaml").write_text(SLOW)
+    started = _started(table("table-1", "--seeds", "0-1", "--jobs", "2"))
+    ends = time.monotonic() + 120
+    while not Path("made/.lock").is_file() and time.monotonic() < ends:
+        time.sleep(0.01)
+    time.sleep(delay)
+    os.killpg(started.pid, signal.SIGINT)  # as a terminal does: the whole group gets it
+    out, err = started.communicate(timeout=60)
+    assert (started.returncode, err) == (130, "")
+    assert "stopped; go on with: imm-rl reproduce table-1 --out made" in out
+
+
+def test_ctrl_c_before_the_trainings_says_how_to_go_on() -> None:
+    os.mkfifo("pipe")
+    words = ["reproduce", "table-1", "--out", "made", "--corpus", "pipe", "--seeds", "0"]
+    started = _started(words)
+    writing = None
+    ends = time.monotonic() + 120
+    while writing is None and time.monotonic() < ends:
+        try:
+            writing = os.open("pipe", os.O_WRONLY | os.O_NONBLOCK)
+        except OSError:  # the command has not begun to read the text
+            time.sleep(0.05)
+    os.killpg(started.pid, signal.SIGINT)
+    out, err = started.communicate(timeout=60)
+    assert writing is not None
+    os.close(writing)
+    assert (started.returncode, err) == (130, "")
+    assert out == f"stopped; go on with: imm-rl {' '.join(words)}\n"
+
+
 def load_records(checkpoint: Path) -> list[dict[str, float]]:
     with np.load(checkpoint) as state:
         found: list[dict[str, float]] = json.loads(str(state["records"]))
     return found
+
+
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_a_training_of_a_table_that_diverges_is_named(
+    jobs: str, imm_rl_command: Callable[..., Any]
+) -> None:
+    with Path("small.yaml").open("a") as file:
+        file.write("init_range: 1.0e+30\n")
+    few = ("--methods", "none,batch", "--seeds", "0", "--jobs", jobs, "--quiet")
+    outcome = imm_rl_command(*table("table-1", *few))
+    assert (outcome.code, outcome.out) == (1, "")
+    assert outcome.err.count("\n") == 1
+    assert "none, seed 0: " in outcome.err or "batch, seed 0: " in outcome.err
+    assert "the training diverged: after none of its 2 epochs was the validation" in outcome.err
+    assert "-seed-0" in outcome.err
+    assert not list(Path("made").glob("runs/*/summary.json"))
+    assert not Path("made/table-1.md").exists()
 
 
 def test_a_folder_that_another_command_works_in_is_refused(

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from stable_baselines3.common.monitor import Monitor
 
-from imm_rl.cli.run_curves import Curve, aligned, labels, read
+from imm_rl.cli.run_curves import Curve, RunCurves, aligned, labels, read
 from imm_rl.errors import InvalidInputError
 
 HEAD = "env_steps,eval/mean_reward,imm/kl\n"
@@ -158,3 +158,28 @@ def test_labels_are_what_differs(tmp_path: Path) -> None:
     assert labels(read(tmp_path)) == ["imm, λ 0.5", "imm, λ 1", "none, λ 0"]
     _run(tmp_path / "d", rows, **same, method="none", **{"lambda": 0}, gamma=0.9)
     assert labels(read(tmp_path)) == ["a", "b", "c", "d"]
+
+
+def _of(place: Path, **config: object) -> RunCurves:
+    return RunCurves(place, dict(config), (), ())
+
+
+def test_labels_tell_of_a_path_its_last_part_and_write_numbers_as_tables_do() -> None:
+    first = _of(Path("r/1"), env="/home/me/here/foo.POMDP", restricted="/x/ppo-view-1", steps=50000)
+    second = _of(Path("r/2"), env="/home/me/bar.POMDP(horizon=9)", restricted="a.npz", steps=2000)
+
+    assert labels([first, second]) == [
+        "foo, restricted ppo-view-1, steps 50,000",
+        "bar(horizon=9), restricted a.npz, steps 2,000",
+    ]
+    yes, no = _of(Path("r/1"), shared=True), _of(Path("r/2"), shared=False)
+    assert labels([yes, no]) == ["shared True", "shared False"]
+
+
+def test_labels_of_equal_last_parts_are_the_folders_as_far_as_they_differ() -> None:
+    runs = [
+        _of(Path(f"/home/me/{place}/runs/foo/reinforce-none-1"), env=f"/home/me/{place}/foo.POMDP")
+        for place in ("a", "b")
+    ]
+
+    assert labels(runs) == ["a/runs/foo/reinforce-none-1", "b/runs/foo/reinforce-none-1"]

@@ -248,18 +248,49 @@ def test_a_worker_that_is_killed_at_its_start_costs_its_job_and_no_other(tmp_pat
         local.close()
 
 
+# Who runs the tests in the background has SIGINT ignored, which a child inherits.
+_HEARING = (
+    *(sys.executable, "-c"),
+    "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "from imm_rl.cli import main; sys.exit(main())",
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("delay", [0.0, 0.5, 2.0])
+def test_ctrl_c_while_workers_start_says_how_to_go_on(tmp_path: Path, delay: float) -> None:
+    path = tmp_path / "s.yaml"
+    path.write_text(
+        TINY.replace("steps: 100\neval_points: 1", "steps: 400000\neval_points: 40")
+        + "grid: {gamma: [0.5, 0.6, 0.7, 0.8]}\n"
+    )
+    process = subprocess.Popen(
+        [*_HEARING, "sweep", str(path), "--out", str(tmp_path / "o"), "--workers", "2"],
+        env=_environment(tmp_path),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "o/sweep.yaml").is_file() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(delay)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: the whole group gets it
+    out, err = process.communicate(timeout=90)
+
+    assert process.returncode == 130, err
+    assert "Traceback" not in err
+    assert f"go on with: imm-rl sweep {path} --out {tmp_path / 'o'}" in out
+    assert not list((tmp_path / "o").glob("*/summary.json"))
+
+
 @pytest.mark.slow
 def test_ctrl_c_keeps_what_is_done_and_goes_on(tmp_path: Path) -> None:
     long = TINY.replace("steps: 100\neval_points: 1", "steps: 40000\neval_points: 40")
     path = tmp_path / "s.yaml"
     path.write_text(long + "grid: {gamma: [0.5, 0.6, 0.7, 0.8]}\n")
-    # Who runs the tests in the background has SIGINT ignored, which a child inherits.
-    heard = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
-    command = [
-        *(sys.executable, "-c"),
-        f"{heard}; import sys; from imm_rl.cli import main; sys.exit(main())",
-    ]
-    words = [*command, "sweep", str(path), "--out", str(tmp_path / "o"), "--workers", "2"]
+    words = [*_HEARING, "sweep", str(path), "--out", str(tmp_path / "o"), "--workers", "2"]
     process = subprocess.Popen(
         words, env=_environment(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )

@@ -44,6 +44,18 @@ def test_points_are_every_combination_of_list_and_grid(tmp_path: Path) -> None:
     assert plan.jobs() == [(0, 2), (1, 3), (4, 6), (5, 7)]
 
 
+def test_the_name_is_that_of_the_file_made_fit_for_a_folder_but_a_written_one_is_checked(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "balayage é.yaml"
+    text = BASE + "grid:\n  lambda: [0.1, 1]\n"
+    path.write_text(text)
+    assert read_sweep(path).name == "balayage"
+    path.write_text("name: balayage é\n" + text)
+    with pytest.raises(InvalidInputError, match="name must be fit for a folder.*'balayage é'"):
+        read_sweep(path)
+
+
 def test_points_that_differ_in_more_than_lambda_are_jobs_of_their_own(tmp_path: Path) -> None:
     grid = "grid: {lambda: [0.1, 1], gamma: [0.8, 0.9]}\n"
 

@@ -113,7 +113,7 @@ def test_paths_are_kept_from_the_root(
 @pytest.mark.parametrize(
     ("file", "message"),
     [
-        ({"stepz": 3}, r"unknown key in f\.yaml 'stepz'. Did you mean 'steps'"),
+        ({"stepz": 3}, r"unknown key 'stepz' in f\.yaml. Did you mean 'steps'"),
         ({"learning-rate": 3}, "Did you mean 'learning_rate'"),
         ({"restricted": None}, "restricted must be a text"),
         ({"seeds": {"a": 1}}, "seeds must be whole numbers"),

@@ -58,7 +58,8 @@ def test_a_tabular_run_leaves_a_whole_folder(
     )
 
     assert folder == tmp_path / "tiger-max_steps-10" / "ppo-pomdp-1"
-    assert outcome.err == ""
+    # Nobody is warned of anything; that 120 steps are few may be noted.
+    assert [line for line in outcome.err.splitlines() if not line.startswith("note: ")] == []
     assert outcome.out.count(" steps   return ") == 3
     assert "note:" not in outcome.out
     names = {path.name for path in folder.iterdir() if "tfevents" not in path.name}

@@ -29,6 +29,41 @@ def test_count_refuses_what_is_no_number_of_things(value: Any) -> None:
         values.count("steps", value)
 
 
+@pytest.mark.parametrize("value", ["2147483648", "1e20", 2**31, 1e300, "9" * 5000])
+def test_count_and_whole_refuse_what_no_training_can_be_as_large_as(value: Any) -> None:
+    for read in (values.count, values.whole):
+        with pytest.raises(InvalidInputError, match="must be "):
+            read("k", value)
+    assert values.count("k", "2147483647") == values.whole("k", 2.0**31 - 1) == 2**31 - 1
+
+
+def test_count_takes_longer_trainings_where_it_is_told() -> None:
+    assert values.count("steps", "5e9", 10**12) == 5_000_000_000
+    with pytest.raises(InvalidInputError, match="steps must be at most 1,000,000,000,000;"):
+        values.count("steps", "1e13", 10**12)
+
+
+def test_whole_numbers_keep_their_last_digit() -> None:
+    last = 2**53 + 1  # which no float is
+    assert values.count("steps", str(last), 2**60) == values.count("steps", last, 2**60) == last
+
+
+def test_seeds_end_where_numpy_s_do() -> None:
+    last = 2**32 - 1
+    assert values.seed("--seed", str(last)) == last
+    assert values.seeds("seeds", f"{last - 1}-{last}") == (last - 1, last)
+    assert values.seeds_from("--seed", last - 1, 2) == range(last - 1, last + 1)
+    told = "must be at most 4,294,967,295; received"
+    for given in (str(2**32), str(2**64), "1e18"):
+        with pytest.raises(InvalidInputError, match=f"--seed {told}"):
+            values.seed("--seed", given)
+    for given in (str(2**32), f"{last}-{last + 1}"):
+        with pytest.raises(InvalidInputError, match=f"seeds {told}"):
+            values.seeds("seeds", given)
+    with pytest.raises(InvalidInputError, match="be at most 4,294,967,294, for 2 seeds in a row"):
+        values.seeds_from("--seed", last, 2)
+
+
 @pytest.mark.parametrize(
     ("value", "expected"),
     [

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -127,7 +128,11 @@ def test_watch_takes_the_latest_finished_run_and_its_restricted_policy(
     shutil.copytree(run_folder, unfinished)
     (unfinished / "summary.json").unlink()
 
-    out = shown(imm_rl_command, "--steps", "1")
+    os.utime(unfinished / "config.yaml", (2_000_000_000, 2_000_000_000))
+
+    outcome = imm_rl_command("watch", "--steps", "1")
+    assert outcome.err.startswith(f"passed over {unfinished}, which is newer: it is not finished")
+    out = outcome.out
     assert out.splitlines()[0] == (
         f"{run_folder}, seed_3 of 2 in tiger, seeing the full view; beside it restricted policy pomdp"
     )

@@ -181,7 +181,11 @@ def test_watch_shows_a_gymnasium_environment_beside_its_features(
     assert [line for line in out.splitlines() if line.startswith("restricted view")] == [
         f"restricted view: feature 1 {value}.000" for value in (9, 8, 7, 6)
     ]
-    assert out.count("► action ") == 3
+    # "next action" and "action:" say what the numbers are.
+    assert sum(line.startswith(("► 1 ", "► 2 ")) for line in out.splitlines()) == 3
+    assert sum(line in ("action: 1", "action: 2") for line in out.splitlines()) == 3
+    assert "action 1" not in out
+    assert "action 2" not in out
     assert "restricted (view)" in out
     assert out.rstrip().splitlines()[-3].endswith("the end")
     assert film.out.splitlines()[-1] == "4 frames in c.gif"
@@ -311,6 +315,51 @@ def test_map_of_a_hidden_goal_shows_the_states_that_share_it(
     assert any(np.allclose(found, part) for part in parts)
     assert "states like goal-" in drawn[0].get_suptitle()
     assert belief.collections[0].get_array().sum() == pytest.approx(1.0)  # of both goals
+
+
+def words_of(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What is written on canvases from now on, each a line."""
+    written: list[str] = []
+    plain = canvas.Canvas.text
+
+    def text(self: canvas.Canvas, x: float, y: float, words: str, *rest: Any, **more: Any) -> None:
+        written.append(words)
+        plain(self, x, y, words, *rest, **more)
+
+    monkeypatch.setattr(canvas.Canvas, "text", text)
+    return written
+
+
+def test_sheet_says_how_likely_the_states_are_that_it_leaves_out(
+    imm_rl_command: Command, at_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the grid 11 states of a column look alike; on tiger there are two, and none is left out."""
+    StatePolicy(np.full((121, 4), 0.25), {"env": "grid"}).save("grid.zip")
+    written = words_of(monkeypatch)
+
+    assert imm_rl_command("watch", "grid.zip", "--out", "g.png", "--steps", "1").code == 0
+    at = written.index("6 others")
+    listed = written[at - 10 : at + 2]  # names and probabilities, in turn
+    assert len(set(listed[::2])) == 6
+    assert sum(map(float, listed[1::2])) == pytest.approx(1.0, abs=0.003)
+    assert float(listed[-1]) == pytest.approx(6 / 11, abs=0.001)
+
+    written.clear()
+    assert imm_rl_command("watch", "tiger.zip", "--out", "t.png", "--steps", "1").code == 0
+    assert not [words for words in written if words.endswith("others")]
+
+
+def test_sheet_says_how_many_actions_it_leaves_out(
+    imm_rl_command: Command, at_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pair = imm_rl.make("rocksample")
+    table = np.full((pair.model.n_states, pair.model.n_actions), 1.0 / pair.model.n_actions)
+    assert table.shape[1] > 6
+    StatePolicy(table, {"env": "rocksample"}).save("r.zip")
+    written = words_of(monkeypatch)
+
+    assert imm_rl_command("watch", "r.zip", "--out", "r.png", "--steps", "1").code == 0
+    assert f"and {table.shape[1] - 5} that are less likely" in written
 
 
 def test_heat_map_is_brightest_where_one_most_likely_is() -> None:

@@ -56,6 +56,24 @@ def test_restricted_frames_name_no_state(name: str) -> None:
     assert "state:" in render.ansi(Scene(pair, 1, 1, 0))
 
 
+@pytest.mark.parametrize("n_states", [3, 60])
+def test_hidden_states_are_question_marks_however_many(
+    n_states: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Names of the model's two actions and three observations are numbers, too."""
+    written: list[str] = []
+    monkeypatch.setattr(Canvas, "text", lambda self, x, y, words, *_, **__: written.append(words))
+
+    render.rgb(Scene(generic(n_states), None, 1, 0))
+
+    assert "state: hidden" in written
+    assert written.count("?") == n_states
+    assert [words for words in written if words.isdigit()] == ["0", "1", "0", "1", "2"]
+    written.clear()
+    render.rgb(Scene(generic(60), 7, 1, 0))
+    assert [words for words in written if words.isdigit()][:60] == [str(i) for i in range(60)]
+
+
 def test_ansi_of_the_grid_by_hand() -> None:
     pair = make("grid", size=3)
     full = Scene(pair, pair.model.state_names.index("x2-y1"), 2, 3)

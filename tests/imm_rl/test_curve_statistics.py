@@ -9,6 +9,7 @@ import pytest
 from scipy import stats
 
 from imm_rl.curve_statistics import (
+    FEWEST,
     CensoredSteps,
     area_under_curve,
     bands,
@@ -16,7 +17,7 @@ from imm_rl.curve_statistics import (
     steps_to,
 )
 from imm_rl.errors import InvalidInputError
-from imm_rl.statistics import iqm
+from imm_rl.statistics import iqm, iqm_ci95, mean_ci95
 
 STEPS = [100, 200, 400, 500]
 RETURNS = np.array([[0.0, 5.0, 1.0], [2.0, 1.0, 1.0], [4.0, 9.0, 1.0], [3.0, 9.0, 1.0]])
@@ -166,6 +167,37 @@ def test_bands_agree_with_scipys_bootstrap_and_resample_whole_curves(interquarti
         width = theirs.high - theirs.low
         assert lowest == pytest.approx(theirs.low, abs=0.12 * width)
         assert highest == pytest.approx(theirs.high, abs=0.12 * width)
+
+
+@pytest.mark.parametrize("seeds", [2, 4])
+def test_median_of_very_few_seeds_has_no_interval(seeds: int) -> None:
+    few, more = (_censored(100.0 * np.arange(1, n + 1), [True] * n) for n in (seeds, FEWEST))
+
+    assert np.isnan(few.ci95).all()
+    assert more.ci95 == (100.0, 500.0)
+    assert np.isnan(few.ratio_to(more)[1:]).all()
+    assert np.isnan(more.ratio_to(few)[1:]).all()
+    assert np.isfinite(more.ratio_to(more)).all()
+
+
+@pytest.mark.parametrize("interquartile", [False, True])
+@pytest.mark.parametrize("seeds", [2, 3, 10, 19, 20, 30])
+def test_bands_are_the_intervals_of_the_tables(seeds: int, interquartile: bool) -> None:
+    values = np.random.default_rng(seeds).exponential(size=(4, seeds))
+    values[2] = 5.0  # all seeds alike
+
+    centre, low, high = bands(values, interquartile=interquartile)
+
+    tables = [(iqm_ci95 if interquartile else mean_ci95)(row) for row in values]
+    np.testing.assert_allclose(np.stack([centre, low, high], axis=1), tables)
+    assert low[2] == high[2] == 5.0
+
+
+def test_band_of_two_seeds_is_students() -> None:
+    # Mean 2, deviation √2, t(0.975; 1 degree) = 12.7062: half a width of 12.7062.
+    _, low, high = bands([[1.0, 3.0]])
+
+    assert (low[0], high[0]) == pytest.approx((2.0 - 12.7062, 2.0 + 12.7062), abs=1e-3)
 
 
 def test_bands_of_one_seed_are_no_bands() -> None:

@@ -11,7 +11,7 @@ from typing import IO
 import pytest
 
 from imm_rl.errors import ImmRlError, InvalidInputError, RunFailedError
-from imm_rl.files import write_atomically, write_text
+from imm_rl.files import cache_folder, user_path, write_atomically, write_text
 
 
 def test_write_text_writes_utf8(tmp_path: Path) -> None:
@@ -128,3 +128,14 @@ def test_write_atomically_says_so_when_its_folder_is_gone_meanwhile(tmp_path: Pa
 
     with pytest.raises(RunFailedError, match="could not be written: No such file"):
         write_atomically(folder / "a.bin", lambda file: shutil.rmtree(folder))
+
+
+def test_user_path_knows_home_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert user_path("~/runs") == tmp_path / "runs"
+    assert user_path("runs/~") == Path("runs/~")
+    assert cache_folder("~/kept") == tmp_path / "kept"
+    monkeypatch.delenv("IMM_RL_CACHE", raising=False)
+    assert cache_folder() == tmp_path / ".cache/imm-rl"
+    with pytest.raises(InvalidInputError, match=r"^~nosuchuser/t: the home folder ~nosuchuser is"):
+        user_path("~nosuchuser/t")

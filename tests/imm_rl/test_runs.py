@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from imm_rl.errors import InvalidInputError
-from imm_rl.runs import RunFolder, check_file, check_writable, file_name
+from imm_rl.runs import RunFolder, check_file, check_writable, file_name, file_stem, nothing_at
 
 FILES = {"config.yaml": "env: tiger\n"}
 
@@ -95,17 +95,43 @@ def test_open_refuses_what_is_no_run(tmp_path: Path) -> None:
     assert RunFolder.open(_create(tmp_path).path).path.name == "reinforce-pomdp-1"
 
 
-def test_latest_is_the_run_that_was_started_last(tmp_path: Path) -> None:
+def test_every_run_is_listed_with_the_one_that_was_started_last_first(tmp_path: Path) -> None:
     first, second = _create(tmp_path, "tiger"), _create(tmp_path, "cheese")
     os.utime(first.path / "config.yaml", (2_000_000_000, 2_000_000_000))
     os.utime(second.path / "config.yaml", (1_900_000_000, 1_900_000_000))
 
-    assert RunFolder.latest(tmp_path).path == first.path
+    assert [run.path for run in RunFolder.every(tmp_path)] == [first.path, second.path]
+    assert RunFolder.every(tmp_path / "none") == []
 
 
-def test_latest_says_when_there_is_none(tmp_path: Path) -> None:
-    with pytest.raises(InvalidInputError, match="there is no run below"):
-        RunFolder.latest(tmp_path)
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("gpl.txt", "gpl"),
+        ("a/mon couloir.POMDP", "mon-couloir"),
+        ("mon texte é.txt", "mon-texte"),
+        ("a.b.yaml", "a.b"),
+        ("é.txt", "unnamed"),
+    ],
+)
+def test_file_stem_has_no_ending_and_is_fit_for_a_folder(path: str, name: str) -> None:
+    assert file_stem(path) == name
+
+
+def test_nothing_at_suggests_what_lies_beside(tmp_path: Path) -> None:
+    (tmp_path / "runs" / "tiger" / "reinforce-pomdp-1").mkdir(parents=True)
+
+    def said(path: Path) -> str:
+        return str(nothing_at(path, "folder"))
+
+    right = tmp_path / "runs" / "tiger" / "reinforce-pomdp-1"
+    assert said(right.with_name("reinforce-pomdp-2")).endswith(f" Did you mean {right}?")
+    mistyped = tmp_path / "runs" / "tigr" / "reinforce-pomdp-1"
+    assert said(mistyped) == f"there is no folder {mistyped}. Did you mean {right}?"
+    far = tmp_path / "runs" / "tigr" / "x"
+    assert said(far).endswith(f" Did you mean {right.parent}?")
+    assert said(tmp_path / "else") == f"there is no folder {tmp_path / 'else'}."
+    assert said(Path("/")) == "there is no folder /."
 
 
 def test_of_seed_is_a_folder_below_when_there_are_several(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import math
 import pickle
 from dataclasses import FrozenInstanceError
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from imm_rl.errors import InvalidInputError
 from imm_rl.schedules import (
-    FORMS,
+    EXAMPLES,
     Constant,
     PaperRatio,
     Schedule,
@@ -23,7 +24,14 @@ from imm_rl.schedules import (
     parse,
 )
 
-EXAMPLES = ["0.25", "paper", *(example for example, _ in FORMS.values())]
+
+def test_the_help_and_the_guide_name_every_form_that_the_error_lists() -> None:
+    from imm_rl.cli.train import EPILOG
+
+    guide = (Path(__file__).resolve().parents[2] / "docs" / "guide.md").read_text(encoding="utf-8")
+    for example in EXAMPLES:
+        assert f"  {example}," in EPILOG or f", {example}" in EPILOG
+        assert f"`{example}`" in guide
 
 
 @pytest.mark.parametrize("text", EXAMPLES)

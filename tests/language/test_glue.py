@@ -175,7 +175,7 @@ def test_load_task_without_a_hub_fails_soon_and_names_the_folder(
     began = time.perf_counter()
     with pytest.raises(InvalidInputError, match="--glue FOLDER with GLUE's TSV files, RTE/train"):
         load_task("rte", cached=cached)
-    assert time.perf_counter() - began < 15.0
+    assert time.perf_counter() - began < 60.0
     assert not constants.HF_HUB_OFFLINE
 
 

@@ -194,6 +194,26 @@ def test_bfloat16_is_near_to_float32(data: TaskData, small_bert: Path, tmp_path:
     assert rounded == pytest.approx(exact, rel=0.02)
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_predictions_are_made_in_float32(
+    data: TaskData, small_bert: Path, tmp_path: Path, precision: str
+) -> None:
+    seen: dict[bool, set[torch.dtype]] = {True: set(), False: set()}  # by whether it trains
+
+    def look(module: torch.nn.Module, _: Any, output: Any) -> None:
+        if isinstance(module, torch.nn.Linear):
+            seen[module.training].add(output.dtype)
+
+    hook = torch.nn.modules.module.register_module_forward_hook(look)
+    try:
+        fine_tune(
+            data, str(small_bert), settings(precision=precision), "imm", seed=0, folder=tmp_path
+        )
+    finally:
+        hook.remove()
+    assert seen == {True: {getattr(torch, precision)}, False: {torch.float32}}
+
+
 @pytest.mark.parametrize("epochs", [1, 4])  # the loss of two updates is finite, of eight it is not
 def test_a_training_that_diverged_is_no_result(
     data: TaskData, small_bert: Path, tmp_path: Path, epochs: int

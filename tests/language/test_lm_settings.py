@@ -157,7 +157,7 @@ def test_methods_are_known_by_name() -> None:
 @pytest.mark.parametrize(
     ("method", "unused"),
     [
-        ("none", {"k", "history", "contexts", "every", "between", "order", "start"}),
+        ("none", {"k", "history", "contexts", "every", "between", "start"}),
         ("noising", {"k", "history", "contexts", "every", "between"}),
         ("batch", {"k", "history", "contexts", "every", "between"}),
         ("sampled", set()),

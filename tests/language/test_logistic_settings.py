@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -157,3 +159,16 @@ def test_predictions_fail_as_those_of_logistic_regression_do() -> None:
     for name in ("predict", "predict_proba", "decision_function", "induced_log_proba"):
         with pytest.raises(ValueError, match="X has 2 features, but IMMLogisticRegression is exp"):
             getattr(fitted, name)(X[:, :2])
+
+
+def test_without_scikit_learn_the_error_says_so_alone() -> None:
+    program = (
+        "import sys; sys.modules['sklearn'] = None\n"
+        "from imm_rl.language import IMMLogisticRegression"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("ImportError: IMMLogisticRegression needs")
+    assert done.stderr.count("Traceback") == 1

@@ -56,9 +56,13 @@ def expected_failures(estimator: IMMLogisticRegression) -> dict[str, str]:
     return {}
 
 
+CHECKS = parametrize_with_checks(CHECKED, expected_failed_checks=expected_failures).mark
+
+
 # scikit-learn's LogisticRegression needs more than 100 steps on unscaled irises, too.
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-@parametrize_with_checks(CHECKED, expected_failed_checks=expected_failures)
+# Releases for Python 3.10 give a generator, which pytest 9 warns of.
+@pytest.mark.parametrize(CHECKS.args[0], list(CHECKS.args[1]), **CHECKS.kwargs)
 def test_estimator_passes_the_checks_of_scikit_learn(
     estimator: IMMLogisticRegression, check: Callable[[Any], None]
 ) -> None:
