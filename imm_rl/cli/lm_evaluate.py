@@ -105,11 +105,8 @@ def _by_configuration(files: Sequence[Path]) -> list[list[Path]]:
         settings = counting(method, dataclasses.asdict(LMSettings(**about["settings"])))
         if method == "none":  # measured against it after the training, which it does not change
             del settings["order"]
-        apart = (
-            "seed",
-            "valid_perplexity",
-            "name",
-        )  # the text's fingerprint says more than its name
+        # The text's fingerprint says more than its name.
+        apart = ("seed", "valid_perplexity", "name")
         shared = {key: value for key, value in about.items() if key not in apart}
         kind = found.setdefault(json.dumps({**shared, "settings": settings}, sort_keys=True), {})
         if seed in kind:
