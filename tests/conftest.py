@@ -108,3 +108,11 @@ def no_host_waits() -> Callable[[], AbstractContextManager[None]]:
     found: Callable[[], AbstractContextManager[None]]
     found = module_at(Path(__file__).with_name("host_waits.py")).no_host_waits
     return found
+
+
+@pytest.fixture
+def checked_by_cuda() -> Callable[[], AbstractContextManager[None]]:
+    """`host_waits.checked_by_cuda`: where the host's own tensors may be looked at."""
+    found: Callable[[], AbstractContextManager[None]]
+    found = module_at(Path(__file__).with_name("host_waits.py")).checked_by_cuda
+    return found

@@ -106,7 +106,8 @@ def _replaced(name: str) -> Iterator[None]:
 
 
 @contextmanager
-def _checked_by_cuda() -> Iterator[None]:
+def checked_by_cuda() -> Iterator[None]:
+    """On a GPU, what makes the host wait for it inside the block is an error of PyTorch's."""
     before = torch.cuda.get_sync_debug_mode()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that PyTorch does not know of all waits
@@ -124,6 +125,6 @@ def no_host_waits() -> Iterator[None]:
         for name in COPIES:
             stack.enter_context(_replaced(name))
         if torch.cuda.is_available():
-            stack.enter_context(_checked_by_cuda())
+            stack.enter_context(checked_by_cuda())
         stack.enter_context(_Watch())
         yield

@@ -8,6 +8,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,19 @@ def run(tmp_path: Path, train: Any, *kinds: str) -> None:
     names = [f"{kind}-{i}" if kind in kinds[:i] else kind for i, kind in enumerate(kinds)]
     places = [RunFolder(tmp_path / name) for name in names]
     train_all(kinds, places, "imm-rl again", jobs=2, quiet=True, train=train)
+
+
+def stopped(interrupt: Callable[[], None], tmp_path: Path, train: Any, *kinds: str) -> None:
+    """As `run`, with Ctrl-C by another thread, and its line."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    presser = threading.Thread(target=interrupt)
+    presser.start()
+    try:
+        with pytest.raises(StoppedError, match="stopped; go on with: imm-rl again"):
+            run(tmp_path, train, *kinds)
+    finally:
+        presser.join()
+        signal.signal(signal.SIGINT, before)
 
 
 def test_all_of_them_come_to_their_end(tmp_path: Path, train: Any) -> None:
@@ -118,15 +132,7 @@ def test_ctrl_c_at_any_moment_of_their_start_stops_them(
             os.kill(int(process.pid or 0), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGINT)
 
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    presser = threading.Thread(target=interrupt)
-    presser.start()
-    try:
-        with pytest.raises(StoppedError, match="stopped; go on with: imm-rl again"):
-            run(tmp_path, train, "wait", "wait", "two")
-    finally:
-        presser.join()
-        signal.signal(signal.SIGINT, before)
+    stopped(interrupt, tmp_path, train, "wait", "wait", "two")
     assert capfd.readouterr() == ("", "")
     assert not (tmp_path / "two").exists()
     assert not multiprocessing.active_children()
@@ -141,15 +147,7 @@ def test_workers_that_die_after_ctrl_c_are_no_failure(tmp_path: Path, train: Any
             time.sleep(0.01)
         (tmp_path / "go").mkdir()
 
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    presser = threading.Thread(target=interrupt)
-    presser.start()
-    try:
-        with pytest.raises(StoppedError, match="stopped; go on with: imm-rl again"):
-            run(tmp_path, train, "wait", "killed-later")
-    finally:
-        presser.join()
-        signal.signal(signal.SIGINT, before)
+    stopped(interrupt, tmp_path, train, "wait", "killed-later")
 
 
 def test_ctrl_c_lets_them_save_their_state(tmp_path: Path, train: Any) -> None:
@@ -158,15 +156,7 @@ def test_ctrl_c_lets_them_save_their_state(tmp_path: Path, train: Any) -> None:
             time.sleep(0.01)
         os.kill(os.getpid(), signal.SIGINT)
 
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    presser = threading.Thread(target=interrupt)
-    presser.start()
-    try:
-        with pytest.raises(StoppedError, match="stopped; go on with: imm-rl again"):
-            run(tmp_path, train, "wait", "wait", "two")
-    finally:
-        presser.join()
-        signal.signal(signal.SIGINT, before)
+    stopped(interrupt, tmp_path, train, "wait", "wait", "two")
     assert (tmp_path / "wait/saved").is_file()
     assert (tmp_path / "wait-1/saved").is_file()
     assert not (tmp_path / "two").exists()

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import functools
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from imm_rl.language.ngram import KneserNey
 
 Settings = Callable[..., LMSettings]
 Trainers = Callable[..., LMTrainer]
+Waits = Callable[[], AbstractContextManager[None]]
 
 DEVICES = [
     "cpu",
@@ -55,21 +55,6 @@ def flat(trainer: LMTrainer) -> Tensor:
     return torch.cat([p.detach().flatten().cpu() for p in trainer.model.parameters()])
 
 
-@contextmanager
-def cuda_refuses_waits(device: str) -> Iterator[None]:
-    """On the CPU nothing; there `test_lm_no_waits` trains on `meta`."""
-    if device == "cpu":
-        yield
-        return
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that PyTorch does not know of all waits
-        torch.cuda.set_sync_debug_mode("error")
-    try:
-        yield
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
-
-
 @on_devices
 @both_models
 @all_methods
@@ -97,11 +82,12 @@ def test_a_resumed_training_ends_as_one_in_one_go(
 @both_models
 @all_methods
 def test_updates_on_the_device_wait_for_nothing(
-    on: Trainers, device: str, model: str, method: str
+    on: Trainers, checked_by_cuda: Waits, device: str, model: str, method: str
 ) -> None:
     one = on(device, method, model=model, every=1)
     one.train(lambda t, _: t.updates < 2)
-    with cuda_refuses_waits(device):
+    # On the CPU there is nothing to check: `test_lm_no_waits` trains on `meta`.
+    with checked_by_cuda() if device == "cuda" else nullcontext():
         one.train(lambda t, _: t.updates < 7)
     assert one.updates == 7
     assert bool(flat(one).isfinite().all())
