@@ -276,7 +276,7 @@ def test_solve_caches_in_the_home_folder_by_default(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("IMM_RL_CACHE")
-    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
     solve(TIGER, "qmdp")
     (entry,) = (tmp_path / ".cache" / "imm-rl").iterdir()
     assert entry.name.startswith("qmdp-")

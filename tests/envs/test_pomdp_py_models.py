@@ -213,7 +213,7 @@ def test_a_problem_of_ones_own_is_made_by_its_factory(
     assert make(pair.spec).model.fingerprint() == pair.model.fingerprint()
     assert make("pomdp_py:own_tiger_x:build(0.25, 0.9, 7)").spec == pair.spec
     assert make("pomdp_py:own_tiger_x:build(0.25)").model.discount == 0.95
-    with pytest.raises(InvalidInputError, match=r"option .* 'noisy'. Did you mean 'noise'\?"):
+    with pytest.raises(InvalidInputError, match=r"option 'noisy' of .* Did you mean 'noise'\?"):
         make("pomdp_py:own_tiger_x:build(noisy=0.25)")
     with pytest.raises(InvalidInputError, match="missing a required .*argument: 'noise'"):
         make("pomdp_py:own_tiger_x:build")
