@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import signal
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,17 +26,31 @@ class StoppedError(RunFailedError):
     """A job was asked to stop, and its state is saved."""
 
 
-def run_job(folder: str, numbers: tuple[int, ...]) -> None:
+def run_job(
+    folder: str, numbers: tuple[int, ...], stopped: Callable[[], bool] | None = None
+) -> None:
     """Trains points of the sweep in a folder.
 
     Args:
         folder: The sweep's, the same for driver and workers.
         numbers: Of points that are trained as one.
+        stopped: Whether the sweep was stopped before the job could hear of it.
 
     Raises:
         RunFailedError: A training failed.
         StoppedError: Ctrl-C.
     """
+    with _interruptible():
+        # Asked once Ctrl-C is heard: whoever sets it first and sends Ctrl-C then is never missed.
+        if stopped is not None and stopped():
+            raise StoppedError("stopped")
+        try:
+            _run(folder, numbers)
+        except KeyboardInterrupt:
+            raise StoppedError("stopped") from None
+
+
+def _run(folder: str, numbers: tuple[int, ...]) -> None:
     from imm_rl.cli.console import Console
     from imm_rl.cli.train_run import checked_policy, run_files, trained
     from imm_rl.runs import CONFIG
@@ -57,15 +72,14 @@ def run_job(folder: str, numbers: tuple[int, ...]) -> None:
         for name in sorted(files, key=lambda name: name == CONFIG):  # last: it says "a run"
             write_text(run.path / name, files[name], durable=False)
     config, pair, first = runs[0]
-    with _interruptible():
-        summary = trained(
-            config,
-            pair,
-            first,
-            Console(quiet=True),
-            checked_policy(config, pair),
-            others=[(other, run) for other, _, run in runs[1:]],
-        )
+    summary = trained(
+        config,
+        pair,
+        first,
+        Console(quiet=True),
+        checked_policy(config, pair),
+        others=[(other, run) for other, _, run in runs[1:]],
+    )
     if summary is None:
         raise StoppedError("stopped")
 
@@ -87,7 +101,7 @@ def attempts(run: Path) -> int:
 
 
 class _interruptible:  # noqa: N801  reads as the verb it is
-    """Lets Ctrl-C reach a training in a worker whose pool ignores it."""
+    """Lets Ctrl-C reach a job in a worker whose pool ignores it."""
 
     def __enter__(self) -> None:
         self._before = None

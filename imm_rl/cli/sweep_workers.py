@@ -54,13 +54,15 @@ class LocalWorkers:
     def __init__(self, folder: str, n_workers: int) -> None:
         self._folder = folder
         self._n_workers = n_workers
-        self._pool = _pool(n_workers)
+        # Without a lock, which a worker that is killed could take with it.
+        self._stop = multiprocessing.get_context("spawn").Value("b", 0, lock=False)
+        self._pool = _pool(n_workers, self._stop)
         self._running: dict[Any, Job] = {}
 
     def submit(self, job: Job) -> None:
         """See `Workers`."""
         self._renew()
-        self._running[self._pool.schedule(run_job, args=(self._folder, job))] = job
+        self._running[self._pool.schedule(_local_job, args=(self._folder, job))] = job
 
     def done(self) -> list[tuple[Job, str]]:
         """See `Workers`."""
@@ -84,10 +86,11 @@ class LocalWorkers:
             lost.set_exception(BrokenProcessPool())
             self._running[lost] = self._running.pop(future)
         self.close()
-        self._pool = _pool(self._n_workers)
+        self._pool = _pool(self._n_workers, self._stop)
 
     def interrupt(self) -> None:
         """See `Workers`."""
+        self._stop.value = 1  # before the signal: a job that begins just now does not hear that one
         for future in list(self._running):
             if not future.running():
                 future.cancel()
@@ -103,14 +106,14 @@ class LocalWorkers:
         self._pool.join()
 
 
-def _pool(n_workers: int) -> Any:
+def _pool(n_workers: int, stop: Any) -> Any:
     from pebble import ProcessPool
 
     return ProcessPool(
         max_workers=n_workers,
         context=multiprocessing.get_context("spawn"),
         initializer=_begin,
-        initargs=(os.getpid(),),
+        initargs=(os.getpid(), stop),
     )
 
 
@@ -139,8 +142,12 @@ def _line(error: BaseException) -> str:
     )
 
 
-def _begin(driver: int) -> None:
+_in_worker: dict[str, Any] = {}
+
+
+def _begin(driver: int, stop: Any) -> None:
     """At a worker's start: one thread, as workers would fight for cores; and no life after the driver."""
+    _in_worker["stop"] = stop
     if hasattr(os, "setsid"):
         # A terminal's Ctrl-C goes to the driver, which passes it on: twice would end a training unsaved.
         os.setsid()
@@ -150,6 +157,11 @@ def _begin(driver: int) -> None:
 
     torch.set_num_threads(1)
     threading.Thread(target=_end_with, args=(driver,), daemon=True).start()
+
+
+def _local_job(folder: str, job: Job) -> None:
+    """In a worker of this machine: a job, unless the sweep was stopped before."""
+    run_job(folder, job, lambda: bool(_in_worker["stop"].value))
 
 
 def _end_with(driver: int) -> None:

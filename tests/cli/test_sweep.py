@@ -6,6 +6,7 @@ import csv
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,8 +19,8 @@ import numpy as np
 import pytest
 
 from imm_rl.cli import sweep_workers
-from imm_rl.cli.sweep_job import run_job
-from imm_rl.cli.sweep_plan import read_folder
+from imm_rl.cli.sweep_job import StoppedError, run_job
+from imm_rl.cli.sweep_plan import read_folder, read_sweep
 from imm_rl.cli.sweep_results import TIMES
 from imm_rl.errors import RunFailedError
 
@@ -257,11 +258,11 @@ _HEARING = (
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("delay", [0.0, 0.5, 2.0])
+@pytest.mark.parametrize("delay", [0.0, 0.5, 2.0, 2.3])
 def test_ctrl_c_while_workers_start_says_how_to_go_on(tmp_path: Path, delay: float) -> None:
     path = tmp_path / "s.yaml"
     path.write_text(
-        TINY.replace("steps: 100\neval_points: 1", "steps: 400000\neval_points: 40")
+        TINY.replace("steps: 100\neval_points: 1", "steps: 4000000\neval_points: 40")
         + "grid: {gamma: [0.5, 0.6, 0.7, 0.8]}\n"
     )
     process = subprocess.Popen(
@@ -277,12 +278,56 @@ def test_ctrl_c_while_workers_start_says_how_to_go_on(tmp_path: Path, delay: flo
         time.sleep(0.01)
     time.sleep(delay)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: the whole group gets it
+    asked = time.monotonic()
     out, err = process.communicate(timeout=90)
 
     assert process.returncode == 130, err
     assert "Traceback" not in err
     assert f"go on with: imm-rl sweep {path} --out {tmp_path / 'o'}" in out
+    assert time.monotonic() - asked < sweep_workers.GRACE  # none trained on unasked
     assert not list((tmp_path / "o").glob("*/summary.json"))
+
+
+@pytest.mark.usefixtures("in_this_process")
+def test_a_job_that_begins_as_the_sweep_is_stopped_trains_nothing(
+    tmp_path: Path, imm_rl_command: Command
+) -> None:
+    """Ctrl-C came before the job could hear it: what it asks for then is whether there was one."""
+    path = _file(tmp_path, "grid: {gamma: [0.5, 0.9]}\n")
+    assert imm_rl_command("sweep", path, "--out", tmp_path / "o").code == 0
+    shutil.rmtree(tmp_path / "o" / "000-gamma-0.5")
+    before = signal.getsignal(signal.SIGINT)
+
+    def stopped() -> bool:
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler  # from now on it hears
+        return True
+
+    with pytest.raises(StoppedError):
+        run_job(str(tmp_path / "o"), (0,), stopped)
+
+    assert signal.getsignal(signal.SIGINT) is before
+    assert not (tmp_path / "o" / "000-gamma-0.5").exists()
+    run_job(str(tmp_path / "o"), (0,), lambda: False)
+    assert (tmp_path / "o" / "000-gamma-0.5" / "summary.json").is_file()
+
+
+def test_ctrl_c_before_the_training_stops_a_job_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """E.g. while the restricted policy is solved: not the end of a worker, but of its job."""
+
+    def solve(*_: object, **__: object) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    path = _file(tmp_path, "grid: {gamma: [0.5, 0.9]}\n")
+    plan = read_sweep(path)
+    (tmp_path / "o").mkdir()
+    (tmp_path / "o/command.txt").write_text("imm-rl sweep\n")
+    (tmp_path / "o/sweep.yaml").write_text(plan.to_yaml())
+    monkeypatch.setattr("imm_rl.cli.train_run.trained", solve)
+
+    with pytest.raises(StoppedError):
+        run_job(str(tmp_path / "o"), (0,))
 
 
 @pytest.mark.slow
