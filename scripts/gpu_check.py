@@ -65,9 +65,8 @@ def lm_losses(trainer: LMTrainer, updates: int) -> np.ndarray:
 
     def after(trainer: LMTrainer, _: Any) -> bool:
         sums.append(float(trainer.gradients.sums.loss))
-        trainer.gradients.sums.loss = (
-            0.0  # each by itself: a long sum in float32 is rounded too much
-        )
+        # Each by itself: a long sum in float32 is rounded too much.
+        trainer.gradients.sums.loss = 0.0
         return len(sums) < updates
 
     trainer.train(after)

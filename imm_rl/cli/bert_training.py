@@ -18,8 +18,8 @@ from typing import Any
 
 from imm_rl.cli.console import Console
 from imm_rl.cli.interrupt import stop_on_interrupt
-from imm_rl.cli.language_trainings import worker_stop
 from imm_rl.cli.train_plan import versions
+from imm_rl.cli.worker import worker_stop
 from imm_rl.errors import InvalidInputError
 from imm_rl.formats import to_json
 from imm_rl.language.glue import load_task

@@ -1,19 +1,19 @@
 """The trainings of a language table: some at a time, stopped by Ctrl-C, taken up by the same command.
 
 `reproduce_language` and `reproduce_table_2` call `train_all`. With several jobs each training runs in a
-process of its own; a Ctrl-C reaches them through an event, so that each saves its state first.
+process of its own; a Ctrl-C reaches them through a mark, so that each saves its state first.
 """
 
 from __future__ import annotations
 
 import os
 import signal
-import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from imm_rl.cli.reproduce_job import StoppedError
+from imm_rl.cli.worker import begin, stop_mark, worker_stop
 from imm_rl.errors import RunFailedError
 
 if TYPE_CHECKING:
@@ -23,15 +23,6 @@ if TYPE_CHECKING:
 Config = TypeVar("Config")
 Train: TypeAlias = Callable[[Config, Path, str, int, bool], bool]
 """Makes one training; whether it came to its end."""
-
-_in_worker: dict[str, Any] = {}
-"""In a worker: `stop`, the event that its parent sets on Ctrl-C."""
-
-
-def worker_stop() -> Callable[[], bool] | None:
-    """In a worker: whether Ctrl-C reached its parent; None in a process of one's own."""
-    stop = _in_worker.get("stop")
-    return None if stop is None else stop.is_set
 
 
 def train_all(
@@ -82,7 +73,7 @@ def _side_by_side(
 
     jobs = min(jobs, len(left))
     context = get_context("spawn")
-    stop = context.Event()
+    stop = stop_mark()
     threads = max(1, (os.cpu_count() or 1) // jobs)
     pool = ProcessPool(jobs, initializer=_start_worker, initargs=(stop,), context=context)
     given = [(one, config, path, command, threads, quiet) for config, path in left]
@@ -97,7 +88,8 @@ def _side_by_side(
             while others:
                 done, others = wait(others, timeout=0.2, return_when=FIRST_EXCEPTION)
                 if asked.is_set() or any(future.exception() is not None for future in done):
-                    stop.set()  # those that train save their state, those that wait are not begun
+                    # Those that train save their state, those that wait are not begun.
+                    stop.value = 1
                 if others and not pool.active:  # a pool without any worker left gives some no end
                     raise BrokenProcessPool
             return all([future.result() for future in futures])
@@ -114,25 +106,12 @@ def _side_by_side(
 
 
 def _start_worker(stop: Any) -> None:
-    """Ends where the parent was killed, and ignores Ctrl-C, which the parent hears.
-
-    A worker without a parent would train on beside the command's repetition.
-    """
-    from multiprocessing import parent_process
-
+    """Ignores Ctrl-C, which the parent hears; see `worker.begin` too."""
     from imm_rl.cli.streams import go_on_unread
 
     go_on_unread()
-    _in_worker["stop"] = stop
+    begin(stop)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = parent_process()
-
-    def wait() -> None:
-        if parent is not None:
-            parent.join()
-        os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()
 
 
 def _unless_stopped(

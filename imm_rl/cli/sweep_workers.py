@@ -10,8 +10,6 @@ import logging
 import multiprocessing
 import os
 import signal
-import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future
 from concurrent.futures import wait as wait_for
@@ -20,6 +18,7 @@ from typing import Any, Protocol
 
 from imm_rl.cli.interrupt import held_back
 from imm_rl.cli.sweep_job import run_job
+from imm_rl.cli.worker import begin, stop_mark, worker_stop
 from imm_rl.errors import InvalidInputError
 
 Job = tuple[int, ...]
@@ -54,8 +53,7 @@ class LocalWorkers:
     def __init__(self, folder: str, n_workers: int) -> None:
         self._folder = folder
         self._n_workers = n_workers
-        # Without a lock, which a worker that is killed could take with it.
-        self._stop = multiprocessing.get_context("spawn").Value("b", 0, lock=False)
+        self._stop = stop_mark()
         self._pool = _pool(n_workers, self._stop)
         self._running: dict[Any, Job] = {}
 
@@ -113,7 +111,7 @@ def _pool(n_workers: int, stop: Any) -> Any:
         max_workers=n_workers,
         context=multiprocessing.get_context("spawn"),
         initializer=_begin,
-        initargs=(os.getpid(), stop),
+        initargs=(stop,),
     )
 
 
@@ -142,12 +140,9 @@ def _line(error: BaseException) -> str:
     )
 
 
-_in_worker: dict[str, Any] = {}
-
-
-def _begin(driver: int, stop: Any) -> None:
-    """At a worker's start: one thread, as workers would fight for cores; and no life after the driver."""
-    _in_worker["stop"] = stop
+def _begin(stop: Any) -> None:
+    """At a worker's start: one thread, as workers would fight for cores; see `worker.begin` too."""
+    begin(stop)
     if hasattr(os, "setsid"):
         # A terminal's Ctrl-C goes to the driver, which passes it on: twice would end a training unsaved.
         os.setsid()
@@ -156,18 +151,11 @@ def _begin(driver: int, stop: Any) -> None:
     import torch
 
     torch.set_num_threads(1)
-    threading.Thread(target=_end_with, args=(driver,), daemon=True).start()
 
 
 def _local_job(folder: str, job: Job) -> None:
     """In a worker of this machine: a job, unless the sweep was stopped before."""
-    run_job(folder, job, lambda: bool(_in_worker["stop"].value))
-
-
-def _end_with(driver: int) -> None:
-    while os.getppid() == driver:
-        time.sleep(1.0)
-    os._exit(1)  # the driver was killed
+    run_job(folder, job, worker_stop())
 
 
 class RayWorkers:

@@ -22,7 +22,7 @@ from imm_rl.runs import RunFolder
 TRAININGS = '''
 """Trainings that do one thing each: `config` says which."""
 import os, signal, time
-from imm_rl.cli.language_trainings import worker_stop
+from imm_rl.cli.worker import worker_stop
 from imm_rl.errors import InvalidInputError
 
 def train(config, path, command, threads, quiet):
