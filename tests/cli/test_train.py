@@ -287,9 +287,10 @@ def test_a_run_of_its_own_prints_no_control_character_and_no_warning(
     tiny: list[str], tmp_path: Path
 ) -> None:
     code = "import sys; from imm_rl.cli import main; sys.exit(main(sys.argv[1:]))"
+    words = ["train", "--env", "tiger", "--seeds", "3", "--logdir", tmp_path, *tiny]
 
     done = subprocess.run(
-        [sys.executable, "-c", code, "train", "--env", "tiger", "--logdir", tmp_path, *tiny],
+        [sys.executable, "-c", code, *words],
         capture_output=True,
         text=True,
         check=False,
